@@ -1,0 +1,1 @@
+"""Questions asked of a Predictor: sensitivity, optimisation, inverse fitting."""

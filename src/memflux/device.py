@@ -1,0 +1,328 @@
+"""The device: what it is made of, how long it is, and what its contacts do."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple, Self
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from memflux.errors import (
+    InvalidValue,
+    check_bool,
+    check_choice,
+    check_integer,
+    check_names,
+    check_number,
+    check_numbers,
+)
+
+CONTACT_DENSITIES = ("equilibrium", "lowered")
+
+
+class Quantity(NamedTuple):
+    """Unit and allowed range of one real-valued device field."""
+
+    unit: str
+    low: float
+    high: float
+
+
+QUANTITIES: Mapping[str, Quantity] = {
+    "length": Quantity("m", 1e-9, 1e-2),
+    "width": Quantity("m", 1e-10, 1.0),
+    "thickness": Quantity("m", 1e-10, 1.0),
+    "temperature": Quantity("K", 50.0, 2000.0),
+    "relative_permittivity": Quantity("1", 1.0, 1e5),
+    "image_force_permittivity": Quantity("1", 1.0, 1e5),
+    "band_gap": Quantity("eV", 0.01, 20.0),
+    "electron_affinity": Quantity("eV", 0.0, 20.0),
+    "electron_mass": Quantity("m_e", 1e-3, 100.0),
+    "hole_mass": Quantity("m_e", 1e-3, 100.0),
+    "mobility_electron": Quantity("m^2/(V s)", 1e-20, 1e4),
+    "mobility_hole": Quantity("m^2/(V s)", 1e-20, 1e4),
+    "mobility_vacancy": Quantity("m^2/(V s)", 1e-30, 1.0),
+    "donor_density": Quantity("m^-3", 0.0, 1e30),
+    "vacancy_site_density": Quantity("m^-3", 0.0, 1e31),
+    "vacancy_offset": Quantity("eV", -20.0, 20.0),
+    "vacancy_charge": Quantity("1", -4, 4),
+    "barrier_left": Quantity("eV", -5.0, 20.0),
+    "barrier_right": Quantity("eV", -5.0, 20.0),
+}
+
+# None in a Device, NaN in a Devices: the field follows the one named here.
+FOLLOWS: Mapping[str, str] = {
+    "image_force_permittivity": "relative_permittivity",
+    "mobility_hole": "mobility_electron",
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Device:
+    """One memristive device with two Schottky contacts; energies in eV, all else SI.
+
+    The defaults are the constants of the published design space ("seed"). The left contact is
+    grounded and the drive is applied to the right one. The vacancy level lies at
+    E_x = -electron_affinity - vacancy_offset; `vacancy_site_density = 0` leaves vacancies out.
+    `contact_density` says whether the carrier density that the contacts relax to keeps its
+    equilibrium value ("equilibrium", the published model) or follows the lowered barrier.
+
+    Raises InvalidValue (a ValueError) for anything outside `QUANTITIES`.
+    """
+
+    length: float = 1e-6  # m
+    width: float = 10e-6  # m
+    thickness: float = 15e-9  # m
+    temperature: float = 300.0  # K
+    relative_permittivity: float = 10.0  # 1
+    image_force_permittivity: float | None = None  # 1; None: relative_permittivity
+    band_gap: float = 1.3  # eV
+    electron_affinity: float = 4.0  # eV
+    electron_mass: float = 0.55  # m_e
+    hole_mass: float = 0.71  # m_e
+    mobility_electron: float = 1.3e-3  # m^2/(V s)
+    mobility_hole: float | None = None  # m^2/(V s); None: mobility_electron
+    mobility_vacancy: float = 8.5e-14  # m^2/(V s)
+    donor_density: float = 1e20  # m^-3
+    vacancy_site_density: float = 1e28  # m^-3
+    vacancy_offset: float = 0.30  # eV
+    vacancy_charge: int = 1  # elementary charges
+    barrier_left: float = 0.167  # eV
+    barrier_right: float = 0.148  # eV
+    barrier_lowering: bool = True
+    contact_density: str = "equilibrium"
+
+    def __post_init__(self) -> None:
+        for name, quantity in QUANTITIES.items():
+            value = getattr(self, name)
+            if name in FOLLOWS and value is None:
+                continue
+            if name == "vacancy_charge":
+                value = _vacancy_charge(value)
+            else:
+                value = check_number(name, value, low=quantity.low, high=quantity.high, unit=quantity.unit)
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "barrier_lowering", check_bool("barrier_lowering", self.barrier_lowering))
+        check_choice("contact_density", self.contact_density, CONTACT_DENSITIES)
+
+    @classmethod
+    def preset(cls, name: str) -> Self:
+        """A published device: "seed", "S1", "S2", "Ex107", "fit-a" or "fit-b"."""
+        return cls(**_PRESETS[check_choice("preset", name, _PRESETS)])
+
+    def replace(self, **changes: object) -> Self:
+        """The same device with some fields changed; unknown names are refused."""
+        check_names("device field", changes, FIELDS)
+        return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+
+    def resolved(self) -> Self:
+        """The same device with every field that follows another one written out."""
+        return self.replace(**{f: getattr(self, g) for f, g in FOLLOWS.items() if getattr(self, f) is None})
+
+    def to_dict(self) -> dict[str, float | int | bool | str | None]:
+        """The fields by name, JSON-ready."""
+        return {name: getattr(self, name) for name in FIELDS}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, object]) -> Self:
+        """The inverse of `to_dict`; absent fields take their defaults."""
+        check_names("device field", fields, FIELDS)
+        return cls(**fields)  # type: ignore[arg-type]
+
+    def key(self) -> str:
+        """A content address: equal devices have equal keys, on every machine."""
+        text = json.dumps(self.resolved().to_dict(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def area(self) -> float:
+        """Cross-section that the current flows through [m^2]."""
+        return self.width * self.thickness
+
+
+FIELDS: tuple[str, ...] = tuple(f.name for f in dataclasses.fields(Device))
+
+
+def _vacancy_charge(value: object) -> int:
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        value = int(value)
+    charge = check_integer("vacancy_charge", value, low=-4, high=4)
+    if charge == 0:
+        raise InvalidValue("vacancy_charge = 0 is out of range; give a whole number from -4 to 4 other than 0.")
+    return charge
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Devices:
+    """A batch of B devices as arrays; the fields and units of `Device`.
+
+    `devices[i]` is a Device, `devices[i:j]` (or an index array) a Devices. In
+    `image_force_permittivity` and `mobility_hole`, NaN stands for the None of a Device.
+    """
+
+    length: Float[np.ndarray, " B"]
+    width: Float[np.ndarray, " B"]
+    thickness: Float[np.ndarray, " B"]
+    temperature: Float[np.ndarray, " B"]
+    relative_permittivity: Float[np.ndarray, " B"]
+    image_force_permittivity: Float[np.ndarray, " B"]
+    band_gap: Float[np.ndarray, " B"]
+    electron_affinity: Float[np.ndarray, " B"]
+    electron_mass: Float[np.ndarray, " B"]
+    hole_mass: Float[np.ndarray, " B"]
+    mobility_electron: Float[np.ndarray, " B"]
+    mobility_hole: Float[np.ndarray, " B"]
+    mobility_vacancy: Float[np.ndarray, " B"]
+    donor_density: Float[np.ndarray, " B"]
+    vacancy_site_density: Float[np.ndarray, " B"]
+    vacancy_offset: Float[np.ndarray, " B"]
+    vacancy_charge: Float[np.ndarray, " B"]
+    barrier_left: Float[np.ndarray, " B"]
+    barrier_right: Float[np.ndarray, " B"]
+    barrier_lowering: Bool[np.ndarray, " B"]
+    contact_density: np.ndarray  # of str
+
+    def __post_init__(self) -> None:
+        for name, quantity in QUANTITIES.items():
+            column = _column(name, getattr(self, name), quantity)
+            object.__setattr__(self, name, column)
+        for name in FIELDS:
+            if getattr(self, name).shape != self.length.shape:
+                raise InvalidValue(
+                    f"{name} has {getattr(self, name).size} values and length has {self.length.size}; "
+                    "give every field one value a device."
+                )
+        for choice in np.unique(self.contact_density):
+            check_choice("contact_density", str(choice), CONTACT_DENSITIES)
+
+    @classmethod
+    def of(cls, devices: "Device | list[Device] | tuple[Device, ...]") -> Self:
+        """A batch from one device or a sequence of devices."""
+        rows = [devices] if isinstance(devices, Device) else list(devices)
+        if not rows:
+            raise InvalidValue("devices has no entries; give at least one device.")
+        return cls(**{name: _stack(name, [getattr(d, name) for d in rows]) for name in FIELDS})
+
+    @classmethod
+    def repeat(cls, device: Device, count: int, **columns: np.ndarray) -> Self:
+        """`count` copies of `device`, with the fields in `columns` replaced by arrays [count]."""
+        check_names("device field", columns, FIELDS)
+        count = check_integer("count", count, low=0, high=10**9)
+        full = {name: np.repeat(_stack(name, [getattr(device, name)]), count) for name in FIELDS if name not in columns}
+        return cls(**full, **columns)
+
+    def replace(self, **columns: object) -> Self:
+        """The same batch with some columns changed; a single value is given to every device."""
+        check_names("device field", columns, FIELDS)
+        changed = {}
+        for name, value in columns.items():
+            dtype = getattr(self, name).dtype if name != "contact_density" else None
+            try:
+                changed[name] = np.array(np.broadcast_to(np.asarray(value, dtype=dtype), (len(self),)))
+            except (TypeError, ValueError):
+                raise InvalidValue(
+                    f"{name} = {value!r} does not fit {len(self)} devices; give one value or {len(self)}."
+                ) from None
+        return dataclasses.replace(self, **changed)
+
+    def resolved(self) -> Self:
+        """The same batch with every field that follows another one written out."""
+        filled = {
+            f: np.where(np.isnan(getattr(self, f)), getattr(self, g), getattr(self, f)) for f, g in FOLLOWS.items()
+        }
+        return self.replace(**filled)
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """The arrays by field name."""
+        return {name: getattr(self, name) for name in FIELDS}
+
+    def __len__(self) -> int:
+        return int(self.length.size)
+
+    def __getitem__(self, index: "int | slice | np.ndarray") -> "Device | Devices":
+        if isinstance(index, int | np.integer):
+            values = {name: getattr(self, name)[index].item() for name in FIELDS}
+            for name in FOLLOWS:
+                if np.isnan(values[name]):
+                    values[name] = None
+            return Device(**values)
+        return Devices(**{name: getattr(self, name)[index] for name in FIELDS})
+
+    def __iter__(self) -> Iterator[Device]:
+        return (self[i] for i in range(len(self)))  # type: ignore[misc]
+
+
+def _stack(name: str, values: list) -> np.ndarray:
+    if name == "barrier_lowering":
+        return np.array(values, dtype=bool)
+    if name == "contact_density":
+        return np.array(values, dtype="U16")
+    return np.array([np.nan if v is None else v for v in values], dtype=np.float64)
+
+
+def _column(name: str, values: object, quantity: Quantity) -> np.ndarray:
+    array = np.asarray(values, dtype=np.float64)
+    if name in FOLLOWS and array.ndim == 1:
+        follows = np.isnan(array)
+        check_numbers(name, array[~follows], low=quantity.low, high=quantity.high, unit=quantity.unit)
+        return array
+    array = check_numbers(name, array, low=quantity.low, high=quantity.high, unit=quantity.unit)
+    if name == "vacancy_charge":
+        for charge in np.unique(array):
+            _vacancy_charge(charge)
+    return array
+
+
+_S = {"donor_density": 1e21}
+_FIT = {"donor_density": 1e21, "vacancy_offset": 0.28}
+_PRESETS: Mapping[str, Mapping[str, object]] = {
+    # Spetzler et al., arXiv 2505.13882, Table 2, constant values.
+    "seed": {},
+    # Spetzler et al., Adv. Electron. Mater. 10, 2300635 (2024), doi 10.1002/aelm.202300635.
+    "S1": _S
+    | {
+        "vacancy_offset": 0.32,
+        "mobility_electron": 2.5e-4,
+        "mobility_vacancy": 5.0e-14,
+        "barrier_left": 1e-3,
+        "barrier_right": 1e-3,
+        "barrier_lowering": False,
+    },
+    "S2": _S
+    | {
+        "vacancy_offset": 0.33,
+        "mobility_electron": 2.15e-3,
+        "mobility_vacancy": 1.15e-13,
+        "barrier_left": 0.144,
+        "barrier_right": 0.110,
+    },
+    # ChargeTransport.jl, example Ex107 (only its area is given there: 2.1e-11 m^2).
+    "Ex107": {
+        "thickness": 2.1e-6,
+        "relative_permittivity": 9.0,
+        "mobility_electron": 1e-4,
+        "mobility_vacancy": 0.8e-13,
+        "donor_density": 1e17,
+        "vacancy_offset": 0.38,
+        "vacancy_charge": 2,
+        "barrier_left": 0.225,
+        "barrier_right": 0.215,
+    },
+    # arXiv 2505.13882, Table 4.
+    "fit-a": _FIT
+    | {
+        "mobility_electron": 1.96e-3,
+        "mobility_vacancy": 5.6829e-14,
+        "barrier_left": 0.0500,
+        "barrier_right": 0.0503,
+    },
+    "fit-b": _FIT
+    | {
+        "mobility_electron": 2.8e-3,
+        "mobility_vacancy": 1.0462e-13,
+        "barrier_left": 0.1236,
+        "barrier_right": 0.1085,
+    },
+}

@@ -1,0 +1,1 @@
+"""Where it runs: campaigns on Ray, served surrogates, reports and provenance."""

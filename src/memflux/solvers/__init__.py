@@ -1,0 +1,1 @@
+"""Device physics to traces: the finite-volume charge-transport model and its time stepping."""

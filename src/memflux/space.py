@@ -1,0 +1,226 @@
+"""Design spaces: which parameters vary, in which ranges, and how devices are drawn from them."""
+
+import dataclasses
+import zlib
+from collections.abc import Mapping
+from typing import Self
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from memflux.device import FIELDS, FOLLOWS, QUANTITIES, Device, Devices
+from memflux.errors import InvalidValue, check_choice, check_integer, check_names, check_number
+from memflux.waveform import AMPLITUDE, PERIOD, Triangle, Waveform
+
+DRIVE_PARAMETERS = {"amplitude": AMPLITUDE, "period": PERIOD}
+GRID = 10_000  # values a parameter takes in the published design
+RULES = ("none", "within_gap")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Parameter:
+    """One axis of a space: a device field, or "amplitude" or "period" of the drive."""
+
+    name: str
+    low: float
+    high: float
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        bound = DRIVE_PARAMETERS.get(self.name) or QUANTITIES.get(self.name)
+        if bound is None:
+            check_names("parameter that can vary", [self.name], [*QUANTITIES, *DRIVE_PARAMETERS])
+            raise AssertionError(self.name)
+        for end in ("low", "high"):
+            check_number(f"{end} of {self.name}", getattr(self, end), low=bound.low, high=bound.high, unit=bound.unit)
+        if not self.low < self.high:
+            raise InvalidValue(f"low of {self.name} = {self.low:g} is not below high = {self.high:g}; swap them.")
+        if self.log and self.low <= 0:
+            raise InvalidValue(f"low of {self.name} = {self.low:g} cannot be on a log scale; give a positive one.")
+
+    @property
+    def unit(self) -> str:
+        """Unit of the parameter ("1": none)."""
+        return (DRIVE_PARAMETERS.get(self.name) or QUANTITIES[self.name]).unit
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Space:
+    """A box of P parameters around a base device and a triangular base drive.
+
+    `rule` "within_gap" keeps only devices whose barriers and vacancy offset are below the gap.
+    """
+
+    name: str
+    parameters: tuple[Parameter, ...]
+    device: Device
+    amplitude: float = 10.0  # V
+    period: float = 8.0  # s
+    cycles: int = 2
+    rule: str = "none"
+
+    def __post_init__(self) -> None:
+        names = [p.name for p in self.parameters]
+        if not names or len(set(names)) != len(names):
+            raise InvalidValue(f"parameters = {names} must be one or more different names; remove the repeated.")
+        check_choice("rule", self.rule, RULES)
+        Triangle(amplitude=self.amplitude, period=self.period, cycles=self.cycles)
+
+    @classmethod
+    def preset(cls, name: str) -> Self:
+        """A published space: "2d", "4d", "5d", "7d", "9d", "5d-parametric", "16d" or "16d-raw"."""
+        return cls(name=name, **PRESETS[check_choice("preset", name, PRESETS)])  # type: ignore[arg-type]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The parameters' names, in the order of the columns of `values`."""
+        return tuple(p.name for p in self.parameters)
+
+    @property
+    def varies_drive(self) -> bool:
+        """Whether amplitude or period is a parameter."""
+        return any(name in DRIVE_PARAMETERS for name in self.names)
+
+    def sample(self, count: int, seed: int, first: int = 0) -> tuple[Devices, Triangle]:
+        """Devices `first` .. `first + count - 1` of the published design, and their drive.
+
+        Every parameter takes one of 10,000 values, evenly spaced on its own scale, drawn
+        independently. Sample i depends on (space, seed, i) alone, so sample(n) is a prefix of
+        sample(m) for n < m and any worker can make its own share.
+        """
+        count = check_integer("count", count, low=0, high=2**40)
+        first = check_integer("first", first, low=0, high=2**40)
+        seed = check_integer("seed", seed, low=0, high=2**63 - 1)
+        unit = self._draw(seed, first, count, attempt=0)
+        if self.rule == "within_gap":
+            waiting = np.flatnonzero(~self._kept(unit))
+            attempt = 0
+            while waiting.size:
+                attempt += 1
+                unit[waiting] = self._draw(seed, first, count, attempt)[waiting]
+                waiting = waiting[~self._kept(unit[waiting])]
+        return self.build(unit)
+
+    def build(self, unit: Float[np.ndarray, "B P"]) -> tuple[Devices, Triangle]:
+        """Devices and drive at the points `unit` of the unit cube."""
+        columns = dict(zip(self.names, self.values(unit).T, strict=True))
+        drive = {name: columns.pop(name) if name in columns else getattr(self, name) for name in DRIVE_PARAMETERS}
+        devices = Devices.repeat(self.device, len(unit), **columns)
+        return devices, Triangle(cycles=self.cycles, **drive)
+
+    def values(self, unit: Float[np.ndarray, "B P"]) -> Float[np.ndarray, "B P"]:
+        """Parameter values (SI, eV) at the points `unit` of the unit cube."""
+        axes = [
+            p.low * (p.high / p.low) ** u if p.log else p.low + u * (p.high - p.low)
+            for p, u in zip(self.parameters, unit.T, strict=True)
+        ]
+        return np.stack(axes, axis=1)
+
+    def coordinates(self, devices: Devices, drive: Triangle) -> Float[np.ndarray, "B P"]:
+        """The inverse of `build`: where devices lie in the unit cube (outside: below 0 or above 1)."""
+        axes = []
+        for p in self.parameters:
+            value = getattr(drive if p.name in DRIVE_PARAMETERS else devices, p.name)
+            value = np.broadcast_to(value, (len(devices),))
+            unit = np.log(value / p.low) / np.log(p.high / p.low) if p.log else (value - p.low) / (p.high - p.low)
+            axes.append(unit)
+        return np.stack(axes, axis=1)
+
+    def contains(self, devices: Devices, drive: Waveform, slack: float = 1e-9) -> Bool[np.ndarray, " B"]:
+        """Which devices lie in the box, with every constant as the base device and drive have it."""
+        if not isinstance(drive, Triangle) or drive.cycles != self.cycles:
+            return np.zeros(len(devices), dtype=bool)
+        unit = self.coordinates(devices, drive)
+        inside = ((unit >= -slack) & (unit <= 1 + slack)).all(axis=1)
+        actual, base = devices.resolved(), Devices.of(self.device)
+        follows = {f for f in FOLLOWS if np.isnan(getattr(base, f)[0])}
+        for name in FIELDS:
+            if name not in self.names and name not in follows:
+                inside &= getattr(actual, name) == getattr(base, name)[0]
+        for name in follows - set(self.names):
+            inside &= getattr(actual, name) == getattr(actual, FOLLOWS[name])
+        for name in set(DRIVE_PARAMETERS) - set(self.names):
+            inside &= np.isclose(getattr(drive, name), getattr(self, name), rtol=1e-12)
+        return inside
+
+    def _draw(self, seed: int, first: int, count: int, attempt: int) -> Float[np.ndarray, "B P"]:
+        """Points of the published grid for draws first..first+count-1, by a counter-based generator."""
+        words = 4 * -(-len(self.parameters) // 4)  # a Philox counter step yields four words
+        key = np.random.SeedSequence([seed, zlib.crc32(self.name.encode())]).generate_state(2, np.uint64)
+        stream = np.random.Philox(key=key, counter=[0, 0, 0, attempt]).advance(first * words // 4)
+        raw = stream.random_raw(count * words).reshape(count, words)[:, : len(self.parameters)]
+        return np.floor((raw >> np.uint64(11)) * 2.0**-53 * GRID) / (GRID - 1)
+
+    def _kept(self, unit: Float[np.ndarray, "B P"]) -> Bool[np.ndarray, " B"]:
+        devices, _ = self.build(unit)
+        highest = np.maximum(np.maximum(devices.barrier_left, devices.barrier_right), devices.vacancy_offset)
+        return highest < devices.band_gap
+
+    def to_dict(self) -> dict[str, object]:
+        """Everything `from_dict` needs, JSON-ready."""
+        return dataclasses.asdict(self) | {
+            "parameters": [dataclasses.asdict(p) for p in self.parameters],
+            "device": self.device.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, object]) -> Self:
+        """The inverse of `to_dict`."""
+        rest = dict(fields)
+        check_names("field of a space", rest, [f.name for f in dataclasses.fields(cls)])
+        parameters = tuple(Parameter(**p) for p in rest.pop("parameters"))  # type: ignore[attr-defined]
+        device = Device.from_dict(rest.pop("device"))  # type: ignore[arg-type]
+        return cls(parameters=parameters, device=device, **rest)  # type: ignore[arg-type]
+
+
+_TABLE_2 = (
+    Parameter(name="period", low=1.0, high=10.0),
+    Parameter(name="amplitude", low=1.0, high=10.0),
+    Parameter(name="length", low=1e-6, high=2e-6),
+    Parameter(name="donor_density", low=1e19, high=1e21, log=True),
+    Parameter(name="vacancy_offset", low=0.28, high=0.32),
+    Parameter(name="mobility_electron", low=1e-4, high=1e-2, log=True),
+    Parameter(name="mobility_vacancy", low=1e-14, high=1e-12, log=True),
+    Parameter(name="barrier_left", low=0.05, high=0.17),
+    Parameter(name="barrier_right", low=0.05, high=0.17),
+)
+_HDINN = (
+    Parameter(name="length", low=0.5e-6, high=2e-6),
+    Parameter(name="band_gap", low=0.3, high=3.5),
+    Parameter(name="electron_affinity", low=1.0, high=5.0),
+    Parameter(name="barrier_left", low=0.001, high=2.0),
+    Parameter(name="barrier_right", low=0.001, high=2.0),
+    Parameter(name="relative_permittivity", low=1.0, high=15.0),
+    Parameter(name="image_force_permittivity", low=1.0, high=15.0),
+    Parameter(name="electron_mass", low=0.1, high=0.9),
+    Parameter(name="hole_mass", low=0.1, high=0.9),
+    Parameter(name="mobility_electron", low=1e-6, high=500.0, log=True),
+    Parameter(name="mobility_hole", low=1e-6, high=500.0, log=True),
+    Parameter(name="mobility_vacancy", low=1e-18, high=1e-8, log=True),
+    Parameter(name="vacancy_offset", low=0.1, high=3.0),
+    Parameter(name="amplitude", low=5.0, high=13.0),
+    Parameter(name="period", low=1.0, high=20.0),
+)
+
+
+def _published(count: int) -> Mapping[str, object]:
+    return {"parameters": _TABLE_2[:count], "device": Device.preset("seed")}
+
+
+PRESETS: Mapping[str, Mapping[str, object]] = {
+    # Spetzler et al., arXiv 2505.13882, Table 2 and section 4.2.
+    "2d": _published(2),
+    "4d": _published(4),
+    "5d": _published(5),
+    "7d": _published(7),
+    "9d": _published(9),
+    "5d-parametric": {
+        "parameters": tuple(
+            dataclasses.replace(p, low=1e-15, high=1e-13) if p.name == "mobility_vacancy" else p for p in _TABLE_2[4:]
+        ),
+        "device": Device.preset("seed").replace(donor_density=1e21),
+    },
+    # Zamankhani, "Data-driven modeling of hysteresis in ReRAM devices", Table 1; masses in m_e.
+    "16d": {"parameters": _HDINN, "device": Device(donor_density=1e21), "rule": "within_gap"},
+    "16d-raw": {"parameters": _HDINN, "device": Device(donor_density=1e21)},
+}

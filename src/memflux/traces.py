@@ -1,0 +1,218 @@
+"""What a solve returns: voltage and current in time, a status, and how the solve went."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Self
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from memflux.errors import InvalidValue
+
+# Status classes. "solved" is the only one that counts as ok; the rest name what went wrong.
+SOLVED = "solved"
+STATUS_CLASSES = (SOLVED, "no_equilibrium", "diverged", "step_underflow", "out_of_budget", "crashed")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class History:
+    """How one simulation went: cost, rejections, and whether a rescue was needed."""
+
+    newton: Int[np.ndarray, " K"]  # Newton steps of each accepted time level
+    rejected: Float[np.ndarray, " R"]  # times [s] of rejected steps
+    equilibrium_newton: int  # Newton steps of the equilibrium solve
+    rescues: int  # levels that needed more than the plain step
+    wall_time: float  # s
+    barrier_change_left: Float[np.ndarray, " K"]  # V, lowering at the left contact at each level
+    barrier_change_right: Float[np.ndarray, " K"]  # V
+
+    @property
+    def newton_steps(self) -> int:
+        """All Newton steps, equilibrium included."""
+        return int(self.newton.sum()) + self.equilibrium_newton
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Profiles:
+    """The inside of one device at a few times."""
+
+    time: Float[np.ndarray, " K"]  # s
+    x: Float[np.ndarray, " N"]  # m
+    psi: Float[np.ndarray, "K N"]  # V, electrostatic potential
+    phi_n: Float[np.ndarray, "K N"]  # V, quasi-Fermi potential of electrons
+    phi_p: Float[np.ndarray, "K N"]  # V, quasi-Fermi potential of holes
+    phi_x: Float[np.ndarray, "K N"]  # V, quasi-Fermi potential of vacancies
+    n: Float[np.ndarray, "K N"]  # m^-3, electron density
+    p: Float[np.ndarray, "K N"]  # m^-3, hole density
+    vacancy: Float[np.ndarray, "K N"]  # m^-3, vacancy density
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Trace:
+    """One device under one drive: the response at T times.
+
+    `current` is the total current including displacement, positive into the right contact;
+    `conduction` is its particle part (None where the predictor does not resolve it). Where
+    `ok` is False the levels that were not reached hold NaN, and `status` is the reason.
+    """
+
+    time: Float[np.ndarray, " T"]  # s
+    voltage: Float[np.ndarray, " T"]  # V
+    current: Float[np.ndarray, " T"]  # A
+    conduction: Float[np.ndarray, " T"] | None = None  # A
+    period: float  # s
+    cycles: int
+    status_class: str = SOLVED
+    status: str = "solved"
+    inside: bool | None = None  # within the training space; None: the question does not arise
+    history: History | None = None
+    profiles: Profiles | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the whole drive was answered."""
+        return self.status_class == SOLVED
+
+    def cycle(self, index: int = -1) -> Self:
+        """The levels of one cycle, its end points included, on whatever levels the trace holds."""
+        first = _cycle_index(index, self.cycles) * self.period
+        slack = 1e-9 * self.period
+        part = (self.time >= first - slack) & (self.time <= first + self.period + slack)
+        return dataclasses.replace(
+            self,
+            time=self.time[part],
+            voltage=self.voltage[part],
+            current=self.current[part],
+            conduction=None if self.conduction is None else self.conduction[part],
+            cycles=1,
+        )
+
+    def __len__(self) -> int:
+        return int(self.time.size)
+
+
+def _cycle_index(index: int, cycles: int) -> int:
+    if not -cycles <= index < cycles:
+        raise InvalidValue(f"cycle = {index} is out of range; give 0 to {cycles - 1}, or -1 for the last.")
+    return index % cycles
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Traces:
+    """B devices, each at T times; rows as in `Trace`. `traces[i]` is a Trace, `traces[i:j]` a Traces."""
+
+    time: Float[np.ndarray, "B T"]  # s
+    voltage: Float[np.ndarray, "B T"]  # V
+    current: Float[np.ndarray, "B T"]  # A
+    conduction: Float[np.ndarray, "B T"] | None = None  # A
+    period: Float[np.ndarray, " B"]  # s
+    cycles: int
+    status_class: np.ndarray  # [B] of str
+    status: np.ndarray  # [B] of str
+    inside: Bool[np.ndarray, " B"] | None = None
+    history: tuple[History | None, ...] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        time: np.ndarray,
+        voltage: np.ndarray,
+        current: np.ndarray,
+        period: np.ndarray,
+        cycles: int,
+        status: Sequence[str] | str = "solved",
+        inside: np.ndarray | None = None,
+    ) -> Self:
+        """Traces that are all ok, from a current [B, T]; time, voltage and period are broadcast to it."""
+        shape = current.shape
+        return cls(
+            time=np.broadcast_to(time, shape),
+            voltage=np.broadcast_to(voltage, shape),
+            current=current,
+            period=np.broadcast_to(np.asarray(period, dtype=np.float64), shape[:1]),
+            cycles=cycles,
+            status_class=np.full(shape[0], SOLVED, dtype=object),
+            status=np.full(shape[0], status, dtype=object) if isinstance(status, str) else np.array(status, object),
+            inside=inside,
+        )
+
+    @classmethod
+    def stack(cls, rows: Sequence[Trace]) -> Self:
+        """A batch from traces of equal length; profiles are not kept."""
+        if not rows:
+            raise InvalidValue("rows has no entries; give at least one Trace.")
+        if len({(len(r), r.cycles) for r in rows}) != 1:
+            raise InvalidValue("the traces have different numbers of times or cycles; stack those of one grid.")
+        flags = [r.inside for r in rows]
+        conduction = [r.conduction for r in rows]
+        return cls(
+            time=np.stack([r.time for r in rows]),
+            voltage=np.stack([r.voltage for r in rows]),
+            current=np.stack([r.current for r in rows]),
+            conduction=None if any(c is None for c in conduction) else np.stack(conduction),  # type: ignore[arg-type]
+            period=np.array([r.period for r in rows]),
+            cycles=rows[0].cycles,
+            status_class=np.array([r.status_class for r in rows], dtype=object),
+            status=np.array([r.status for r in rows], dtype=object),
+            inside=None if any(f is None for f in flags) else np.array(flags, dtype=bool),
+            history=tuple(r.history for r in rows),
+        )
+
+    @property
+    def ok(self) -> Bool[np.ndarray, " B"]:
+        """Which rows answered the whole drive."""
+        return self.status_class == SOLVED
+
+    def cycle(self, index: int = -1) -> Self:
+        """One cycle of every row, its end points included; needs a grid that divides into cycles."""
+        first_cycle = _cycle_index(index, self.cycles)
+        samples, rest = divmod(self.time.shape[1] - 1, self.cycles)
+        if rest:
+            raise InvalidValue(
+                f"{self.time.shape[1]} times do not divide into {self.cycles} cycles; ask a trace on the phase grid."
+            )
+        first = first_cycle * samples
+        part = slice(first, first + samples + 1)
+        return dataclasses.replace(
+            self,
+            time=self.time[:, part],
+            voltage=self.voltage[:, part],
+            current=self.current[:, part],
+            conduction=None if self.conduction is None else self.conduction[:, part],
+            cycles=1,
+        )
+
+    def __len__(self) -> int:
+        return int(self.current.shape[0])
+
+    def __getitem__(self, index: "int | slice | np.ndarray") -> "Trace | Traces":
+        if isinstance(index, int | np.integer):
+            return Trace(
+                time=self.time[index],
+                voltage=self.voltage[index],
+                current=self.current[index],
+                conduction=None if self.conduction is None else self.conduction[index],
+                period=float(self.period[index]),
+                cycles=self.cycles,
+                status_class=str(self.status_class[index]),
+                status=str(self.status[index]),
+                inside=None if self.inside is None else bool(self.inside[index]),
+                history=None if self.history is None else self.history[index],
+            )
+        rows = np.arange(len(self))[index]
+        return dataclasses.replace(
+            self,
+            time=self.time[index],
+            voltage=self.voltage[index],
+            current=self.current[index],
+            conduction=None if self.conduction is None else self.conduction[index],
+            period=self.period[index],
+            status_class=self.status_class[index],
+            status=self.status[index],
+            inside=None if self.inside is None else self.inside[index],
+            history=None if self.history is None else tuple(self.history[i] for i in rows),
+        )
+
+    def __iter__(self) -> Iterator[Trace]:
+        return (self[i] for i in range(len(self)))  # type: ignore[misc]

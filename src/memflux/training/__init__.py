@@ -1,0 +1,1 @@
+"""Traces to surrogates: scaling, models, the training loop and the saved folder."""
