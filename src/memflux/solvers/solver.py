@@ -1,0 +1,151 @@
+"""The finite-volume solver as a Predictor, and `simulate` for one call."""
+
+import dataclasses
+import importlib.util
+from typing import Any, overload
+
+import numpy as np
+
+from memflux.contracts import CurveCost, finite_difference_gradient
+from memflux.device import Device, Devices
+from memflux.errors import InvalidValue, check_choice, check_integer, check_numbers
+from memflux.solvers.control import SolverControl
+from memflux.solvers.newton import LinearEngine
+from memflux.solvers.system import build_system
+from memflux.solvers.transient import solve_transient
+from memflux.traces import Trace, Traces
+from memflux.waveform import Waveform
+
+VERSION = "1"
+"""Raised whenever the numbers of a solve change; rows of a data set carry it."""
+
+ENGINES = ("auto", "petsc", "compiled")
+ACCURATE_SAMPLES = 160
+MAX_LEVELS = 10_000_000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Solver:
+    """The FV charge-transport model as a Differentiable Predictor.
+
+    control: "accurate" (default), "fast", or a published one ("reference", "reference-S1",
+    "reference-Ex107"). engine: "petsc", "compiled" (no PETSc needed), or "auto": PETSc where it is
+    installed. `samples` a cycle is the common grid of phase of "accurate" and "fast", and their
+    time levels. `parameters` name the columns of `value_and_gradient` (central differences).
+    """
+
+    control: str = "accurate"
+    engine: str = "auto"
+    samples: int = ACCURATE_SAMPLES
+    parameters: tuple[str, ...] = (
+        "vacancy_offset",
+        "mobility_electron",
+        "mobility_vacancy",
+        "barrier_left",
+        "barrier_right",
+    )
+
+    def __post_init__(self) -> None:
+        SolverControl.preset(self.control)
+        check_integer("samples", self.samples, low=8, high=1_000_000)
+        object.__setattr__(self, "engine", _resolve(check_choice("engine", self.engine, ENGINES)))
+
+    def __call__(self, devices: Devices, drive: Waveform) -> Traces:
+        """Traces [B, cycles * samples + 1]; failed rows hold NaN and say why."""
+        if SolverControl.preset(self.control).adaptive:
+            raise InvalidValue(
+                f"control = {self.control!r} has time levels of its own for every device; "
+                "use simulate(devices, drive, control=...), which returns a list of traces."
+            )
+        return Traces.stack(self.traces(devices, drive))
+
+    def traces(
+        self, devices: Devices, drive: Waveform, levels: np.ndarray | None = None, profiles: np.ndarray | None = None
+    ) -> list[Trace]:
+        """One Trace a device, on the control's own levels or on `levels` [s]."""
+        drive = drive.for_batch(len(devices))
+        control = SolverControl.preset(self.control)
+        engine: LinearEngine | None = None
+        rows = []
+        try:
+            for i in range(len(devices)):
+                device, wave = devices[i], drive[i]
+                assert isinstance(device, Device)
+                system = build_system(device, control)
+                if engine is None:
+                    engine = _engine(self.engine, system.x.size)
+                times = levels if levels is not None or control.adaptive else wave.grid(self.samples)[0]
+                rows.append(solve_transient(device, wave, control, engine, system, times, profiles))
+        finally:
+            if engine is not None:
+                engine.close()
+        return rows
+
+    def value_and_gradient(self, devices: Devices, drive: Waveform, cost: CurveCost) -> tuple[np.ndarray, np.ndarray]:
+        """Cost [B] and gradient [B, P] by central differences; see `Differentiable`."""
+        return finite_difference_gradient(self, devices, drive, cost, self.parameters)
+
+
+def _resolve(engine: str) -> str:
+    if engine != "auto":
+        return engine
+    return "petsc" if importlib.util.find_spec("petsc4py") is not None else "compiled"
+
+
+def _engine(name: str, nodes: int) -> LinearEngine:
+    if name == "petsc":
+        from memflux.solvers.petsc import PetscEngine
+
+        return PetscEngine(nodes)
+    from memflux.solvers.thomas import ThomasEngine
+
+    return ThomasEngine(nodes)
+
+
+@overload
+def simulate(devices: Device, drive: Waveform, **options: Any) -> Trace: ...
+@overload
+def simulate(devices: Devices, drive: Waveform, **options: Any) -> Traces | list[Trace]: ...
+def simulate(
+    devices: Device | Devices,
+    drive: Waveform,
+    *,
+    control: str = "accurate",
+    engine: str = "auto",
+    samples: int = ACCURATE_SAMPLES,
+    levels: np.ndarray | None = None,
+    profiles: list[float] | np.ndarray | None = None,
+) -> Trace | Traces | list[Trace]:
+    """Simulate one device (-> Trace) or a batch (-> Traces) under `drive`.
+
+    `levels` [s], starting at 0 and increasing, are marched instead of the control's own;
+    `profiles` are times [s] at which the inside of the device is returned (one device only).
+    Batches under a reference control or `levels` have no common grid and return a list of Trace.
+    Raises InvalidValue for what cannot be simulated; a solve that fails is a status.
+    """
+    solver = Solver(control=control, engine=engine, samples=samples)
+    one = isinstance(devices, Device)
+    if profiles is not None and not one:
+        raise InvalidValue("profiles are kept for one device only; pass a Device instead of Devices.")
+    wanted = None if profiles is None else _times("profiles", profiles, drive)
+    times = None if levels is None else _levels(levels, drive)
+    batch = Devices.of(devices) if isinstance(devices, Device) else devices
+    rows = solver.traces(batch, drive, times, wanted)
+    if one:
+        return rows[0]
+    native = times is not None or SolverControl.preset(control).adaptive
+    return rows if native else Traces.stack(rows)
+
+
+def _times(name: str, times: object, drive: Waveform) -> np.ndarray:
+    end = float(np.max(drive.duration()))
+    return check_numbers(name, times, low=0.0, high=end * (1 + 1e-12), unit="s")
+
+
+def _levels(levels: object, drive: Waveform) -> np.ndarray:
+    times = _times("levels", levels, drive)
+    if not 2 <= times.size <= MAX_LEVELS:
+        raise InvalidValue(f"levels has {times.size} entries; give from 2 to {MAX_LEVELS} times.")
+    if times[0] != 0.0 or not np.all(np.diff(times) > 0):
+        raise InvalidValue(f"levels starts at {times[0]:g} s and must start at 0 and increase; sort it.")
+    return times
