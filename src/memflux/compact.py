@@ -65,7 +65,9 @@ def _current(devices: Devices, voltage: np.ndarray, position: np.ndarray) -> np.
     right = np.exp(-(devices.barrier_right[:, None] - VACANCY_LOWERING * content * position) / (3 * unit))
     density = devices.donor_density[:, None] + 1e22
     channel = (
-        ELEMENTARY_CHARGE * density * devices.mobility_electron[:, None]
+        ELEMENTARY_CHARGE
+        * density
+        * devices.mobility_electron[:, None]
         * (devices.width * devices.thickness / devices.length)[:, None]
     )  # S
     contact = np.where(voltage >= 0, left, right)

@@ -61,7 +61,7 @@ class CurveCost:
         first = (self.cycle % cycles) * samples
         part = current[:, first : first + samples + 1]
         counts = xp.asarray(np.abs(self.target) > self.floor)
-        target = xp.asarray(np.where(np.abs(self.target) > self.floor, self.target, 1.0))
+        target = xp.asarray(np.where(np.abs(self.target) > self.floor, self.target, 0.1))  # any but 1: its log divides
         if self.kind == "curve":
             error = ((part - target) / np.abs(self.target).max()) ** 2
         else:
@@ -91,9 +91,7 @@ class Differentiable(Predictor, Protocol):
         """Names of the P parameters, the columns of the gradient."""
         ...
 
-    def value_and_gradient(
-        self, devices: Devices, drive: Waveform, cost: CurveCost
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def value_and_gradient(self, devices: Devices, drive: Waveform, cost: CurveCost) -> tuple[np.ndarray, np.ndarray]:
         """Cost [B] and its gradient [B, P] per SI unit (eV for energies) of each parameter."""
         ...
 
@@ -121,7 +119,9 @@ def finite_difference_gradient(
         for sign in (1.0, -1.0):
             moved = {name: base + sign * step}
             ends.append(
-                value(devices, dataclasses.replace(drive, **moved)) if in_drive else value(devices.replace(**moved), drive)
+                value(devices, dataclasses.replace(drive, **moved))
+                if in_drive
+                else value(devices.replace(**moved), drive)
             )
         gradient[:, column] = (ends[0] - ends[1]) / (2.0 * step)
     return value(devices, drive), gradient

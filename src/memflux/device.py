@@ -47,7 +47,7 @@ QUANTITIES: Mapping[str, Quantity] = {
     "donor_density": Quantity("m^-3", 0.0, 1e30),
     "vacancy_site_density": Quantity("m^-3", 0.0, 1e31),
     "vacancy_offset": Quantity("eV", -20.0, 20.0),
-    "vacancy_charge": Quantity("1", -4, 4),
+    "vacancy_charge": Quantity("1", -4.0, 4.0),
     "barrier_left": Quantity("eV", -5.0, 20.0),
     "barrier_right": Quantity("eV", -5.0, 20.0),
 }
@@ -110,7 +110,7 @@ class Device:
     @classmethod
     def preset(cls, name: str) -> Self:
         """A published device: "seed", "S1", "S2", "Ex107", "fit-a" or "fit-b"."""
-        return cls(**_PRESETS[check_choice("preset", name, _PRESETS)])
+        return cls.from_dict(_PRESETS[check_choice("preset", name, _PRESETS)])
 
     def replace(self, **changes: object) -> Self:
         """The same device with some fields changed; unknown names are refused."""
@@ -244,6 +244,7 @@ class Devices:
     def __getitem__(self, index: "int | slice | np.ndarray") -> "Device | Devices":
         if isinstance(index, int | np.integer):
             values = {name: getattr(self, name)[index].item() for name in FIELDS}
+            values["vacancy_charge"] = int(values["vacancy_charge"])
             for name in FOLLOWS:
                 if np.isnan(values[name]):
                     values[name] = None

@@ -5,7 +5,7 @@ summarise one. Sources: Spetzler et al., arXiv 2505.13882, eqs. 9-11.
 """
 
 import warnings
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from memflux.errors import InvalidValue, check_number
 from memflux.traces import Trace, Traces
 
 
+@runtime_checkable
 class CurrentScaling(Protocol):
     """A map from current [A] to the dimensionless current a model is trained on."""
 

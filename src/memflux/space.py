@@ -131,7 +131,7 @@ class Space:
         if not isinstance(drive, Triangle) or drive.cycles != self.cycles:
             return np.zeros(len(devices), dtype=bool)
         unit = self.coordinates(devices, drive)
-        inside = ((unit >= -slack) & (unit <= 1 + slack)).all(axis=1)
+        inside = np.all((unit >= -slack) & (unit <= 1 + slack), axis=1)
         actual, base = devices.resolved(), Devices.of(self.device)
         follows = {f for f in FOLLOWS if np.isnan(getattr(base, f)[0])}
         for name in FIELDS:
@@ -150,6 +150,10 @@ class Space:
         stream = np.random.Philox(key=key, counter=[0, 0, 0, attempt]).advance(first * words // 4)
         raw = stream.random_raw(count * words).reshape(count, words)[:, : len(self.parameters)]
         return np.floor((raw >> np.uint64(11)) * 2.0**-53 * GRID) / (GRID - 1)
+
+    def allowed(self, unit: Float[np.ndarray, "B P"]) -> Bool[np.ndarray, " B"]:
+        """Which points of the unit cube the rule keeps: all of them without a rule."""
+        return np.ones(len(unit), dtype=bool) if self.rule == "none" else self._kept(unit)
 
     def _kept(self, unit: Float[np.ndarray, "B P"]) -> Bool[np.ndarray, " B"]:
         devices, _ = self.build(unit)

@@ -19,7 +19,7 @@ class History:
     """How one simulation went: cost, rejections, and whether a rescue was needed."""
 
     newton: Int[np.ndarray, " K"]  # Newton steps of each accepted time level
-    rejected: Float[np.ndarray, " R"]  # times [s] of rejected steps
+    rejected: Float[np.ndarray, " R"]  # times [s] of the levels from which a step was rejected
     equilibrium_newton: int  # Newton steps of the equilibrium solve
     rescues: int  # levels that needed more than the plain step
     wall_time: float  # s

@@ -13,7 +13,15 @@ from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from memflux.errors import DataError, InvalidValue, check_choice, check_integer, check_names, check_number, check_numbers
+from memflux.errors import (
+    DataError,
+    InvalidValue,
+    check_choice,
+    check_integer,
+    check_names,
+    check_number,
+    check_numbers,
+)
 
 MAX_CYCLES = 100_000
 MAX_POINTS = 1_000_000  # corners of a piecewise linear drive
@@ -58,15 +66,15 @@ class AbstractWaveform(abc.ABC):
 
     def duration(self) -> np.ndarray:
         """Length of the whole drive [s], shape () or [B]."""
-        return self.cycles * self.periods()
+        return np.asarray(self.cycles * self.periods())
 
     def voltage(self, time: float | np.ndarray) -> np.ndarray:
         """Voltage [V] at `time` [s]: any shape for one drive, [B, T] for a batch of B.
 
         The end of the last cycle belongs to that cycle, as the start of the next would.
         """
-        phase = np.asarray(time, dtype=np.float64) / self._along_time(self.periods())
-        return self.shape(_fraction(phase))
+        phase = np.asarray(np.asarray(time, dtype=np.float64) / self._along_time(self.periods()))
+        return self.shape(_fraction(np.atleast_1d(phase))).reshape(phase.shape)
 
     def at(self, phase: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Time [s] and voltage [V] at phases 0..cycles [T]: two arrays [T], or [B, T] for a batch."""
@@ -243,7 +251,16 @@ class PulseTrain(AbstractWaveform):
     def _knots(self) -> tuple[np.ndarray, np.ndarray]:
         """Corner times [s] and voltages [V] of one cycle, [9] or [B, 9]."""
         low = np.zeros(())
-        steps = (self.rest, self.ramp, self.width, self.ramp, self.rest, self.read_ramp, self.read_width, self.read_ramp)
+        steps = (
+            self.rest,
+            self.ramp,
+            self.width,
+            self.ramp,
+            self.rest,
+            self.read_ramp,
+            self.read_width,
+            self.read_ramp,
+        )
         levels = (low, self.amplitude, self.amplitude, low, low, self.read_voltage, self.read_voltage, low)
         time = np.cumsum(np.stack(np.broadcast_arrays(low, *steps), axis=-1), axis=-1)
         return time, np.stack(np.broadcast_arrays(low, *levels, time[..., 0])[:-1], axis=-1)

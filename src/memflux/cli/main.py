@@ -2,10 +2,11 @@
 
 import sys
 
-import click
 import typer
+from rich.text import Text
 
 from memflux import __version__
+from memflux.cli import ask, campaign, doctor, serve, train
 from memflux.cli.output import console
 from memflux.errors import MemfluxError
 
@@ -19,10 +20,11 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
+def _version(wanted: bool) -> bool:
     if wanted:
         sys.stdout.write(f"memflux {__version__}\n")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()
@@ -32,20 +34,20 @@ def _root(
     """Options that come before the command."""
 
 
+campaign.register(app)
+doctor.register(app)
+train.register(app)
+serve.register(app)
+ask.register(app)
+
+
 def main() -> None:
     """Entry point: a caller's mistake is one sentence and exit code 1 or 2, never a traceback."""
     try:
-        code = app(standalone_mode=False)
-    except click.exceptions.Abort:
-        console.print("stopped")
-        sys.exit(130)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        app()
+    except MemfluxError as error:
+        console.print("[bold red]error[/]:", Text(str(error)), soft_wrap=True)
+        sys.exit(1)
     except KeyboardInterrupt:
         console.print("stopped")
         sys.exit(130)
-    except MemfluxError as error:
-        console.print(f"[bold red]error[/]: {error}", highlight=False, soft_wrap=True)
-        sys.exit(1)
-    sys.exit(code if isinstance(code, int) else 0)

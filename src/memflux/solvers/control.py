@@ -71,7 +71,7 @@ class SolverControl:
 
     @classmethod
     def preset(cls, name: str) -> Self:
-        """"accurate", "fast", or a published controller: "reference" (set S2), "reference-S1", "reference-Ex107"."""
+        """ "accurate", "fast", or a published controller: "reference" (set S2), "reference-S1", "reference-Ex107"."""
         return cls(name=name, **_PRESETS[check_choice("control", name, _PRESETS)])  # type: ignore[arg-type]
 
     @property

@@ -1,11 +1,13 @@
 """The finite-volume flux between two nodes: Scharfetter-Gummel with the excess chemical potential."""
 
 import math
+from typing import no_type_check
 
 import numba
 
 
 @numba.njit(cache=True, inline="always")
+@no_type_check
 def bernoulli(x: float) -> tuple[float, float]:
     """B(x) = x/(exp(x) - 1) and B'(x).
 
@@ -15,11 +17,11 @@ def bernoulli(x: float) -> tuple[float, float]:
     if -0.25 < x < 0.25:
         y = x * x
         even = 1.0 + y * (
-            1 / 12 + y * (-1 / 720 + y * (1 / 30240 + y * (-1 / 1209600 + y * (1 / 47900160 - y * 691 / 1307674368000))))
+            1 / 12
+            + y * (-1 / 720 + y * (1 / 30240 + y * (-1 / 1209600 + y * (1 / 47900160 - y * 691 / 1307674368000))))
         )
         odd = x * (
-            1 / 6
-            + y * (-1 / 180 + y * (1 / 5040 + y * (-1 / 151200 + y * (1 / 4790016 - y * 691 / 108972864000))))
+            1 / 6 + y * (-1 / 180 + y * (1 / 5040 + y * (-1 / 151200 + y * (1 / 4790016 - y * 691 / 108972864000))))
         )
         return even - 0.5 * x, odd - 0.5
     if x > 700.0:
@@ -31,9 +33,8 @@ def bernoulli(x: float) -> tuple[float, float]:
 
 
 @numba.njit(cache=True, inline="always")
-def edge_flux(
-    scale: float, q: float, n_k: float, n_l: float
-) -> tuple[float, float, float, float]:
+@no_type_check
+def edge_flux(scale: float, q: float, n_k: float, n_l: float) -> tuple[float, float, float, float]:
     """Flux J = scale [B(-Q) n_l - B(Q) n_k] across the edge k -> l and its partial derivatives.
 
     `scale` = -z q U_T mu / h [A m], Q = z (psi_l - psi_k)/U_T + (eta_l - eta_k) - (ln F_l - ln F_k).

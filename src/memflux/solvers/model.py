@@ -10,6 +10,7 @@ Rows are divided by their largest Jacobian entry: their magnitudes span more tha
 """
 
 import math
+from typing import no_type_check
 
 import numba
 import numpy as np
@@ -54,6 +55,7 @@ def pack(system: System) -> tuple[np.ndarray, ...]:
 
 
 @numba.njit(cache=True)
+@no_type_check
 def densities(u, h, volume, z, band, level, mobility, emission, s, n, lnf, slope):
     """Fill n [N, 3] in m^-3, ln F and d ln F/d eta of every node and carrier."""
     for k in range(u.shape[0]):
@@ -67,6 +69,7 @@ def densities(u, h, volume, z, band, level, mobility, emission, s, n, lnf, slope
 
 
 @numba.njit(cache=True)
+@no_type_check
 def assemble(
     mode, u, old, n0, voltage, dt, lowering, h, volume, z, band, level, mobility, emission, s, n, lnf, slope, r, b
 ):
@@ -78,6 +81,7 @@ def assemble(
 
 
 @numba.njit(cache=True)
+@no_type_check
 def residual_and_jacobian(
     mode, u, old, n0, voltage, dt, lowering, h, volume, z, band, level, mobility, emission, s, n, lnf, slope, r, b
 ):
@@ -104,6 +108,7 @@ def residual_and_jacobian(
 
 
 @numba.njit(cache=True)
+@no_type_check
 def _continuity(u, old, dt, h, volume, z, mobility, s, n, lnf, slope, r, b):
     nodes = u.shape[0]
     unit = s[UNIT]
@@ -141,6 +146,7 @@ def _continuity(u, old, dt, h, volume, z, mobility, s, n, lnf, slope, r, b):
 
 
 @numba.njit(cache=True)
+@no_type_check
 def _emission(u, n0, z, band, level, emission, s, n, slope, r, b):
     """Thermionic emission of electrons and holes at both contacts; vacancies do not pass."""
     for side in range(2):
@@ -161,6 +167,7 @@ def _emission(u, n0, z, band, level, emission, s, n, slope, r, b):
 
 
 @numba.njit(cache=True)
+@no_type_check
 def _poisson(u, voltage, h, volume, z, s, n, slope, r, b):
     last = u.shape[0] - 1
     eps = s[EPS]
@@ -194,6 +201,7 @@ def _poisson(u, voltage, h, volume, z, s, n, slope, r, b):
 
 
 @numba.njit(cache=True)
+@no_type_check
 def _slacken(side, u, h, volume, z, s, n, slope, r, b):
     """The published code pins contact potentials by a penalty; this is what it leaves, 1e-14 V."""
     last = u.shape[0] - 1
@@ -214,6 +222,7 @@ def _slacken(side, u, h, volume, z, s, n, slope, r, b):
 
 
 @numba.njit(cache=True)
+@no_type_check
 def contact_field(side, u, h, z, s, n):
     """Outward normal derivative g of psi_R at a contact [V/m], and 1/h of its cell."""
     last = u.shape[0] - 1
@@ -226,6 +235,7 @@ def contact_field(side, u, h, z, s, n):
 
 
 @numba.njit(cache=True)
+@no_type_check
 def _lowering(u, lowering, h, z, s, n, slope, r, b):
     """w at the contacts: Delta psi = sqrt(-q g/(4 pi eps_i)) where g < 0, else 0."""
     last = u.shape[0] - 1
@@ -254,6 +264,7 @@ def _lowering(u, lowering, h, z, s, n, slope, r, b):
 
 
 @numba.njit(cache=True)
+@no_type_check
 def _equilibrate(r, b):
     nodes = r.shape[0]
     for k in range(nodes):
@@ -275,6 +286,7 @@ def _equilibrate(r, b):
 
 
 @numba.njit(cache=True)
+@no_type_check
 def apply_update(u, update, damp, h, reference):
     """u -= damp * update in place; returns (norm of the undamped update, 1-norm of u).
 
@@ -303,6 +315,7 @@ def apply_update(u, update, damp, h, reference):
 
 
 @numba.njit(cache=True)
+@no_type_check
 def terminal_current(u, n, u_old, n_old, dt, h, volume, z, band, level, mobility, emission, s, lnf):
     """Conduction and displacement current density [A/m^2] into the right contact.
 

@@ -1,7 +1,7 @@
 """Damped Newton's method on the residual of one time level."""
 
 import dataclasses
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from memflux.solvers.control import NewtonControl
 from memflux.solvers.system import System
 
 
+@runtime_checkable
 class LinearEngine(Protocol):
     """What Newton's method asks of PETSc or of the compiled elimination."""
 
@@ -77,7 +78,19 @@ def solve_newton(
     p = problem
     for step in range(control.max_steps):
         model.assemble(
-            mode, u, old, p.contact_density, voltage, dt, p.lowering, *p.packed, p.n, p.lnf, p.slope, p.residual, p.blocks
+            mode,
+            u,
+            old,
+            p.contact_density,
+            voltage,
+            dt,
+            p.lowering,
+            *p.packed,
+            p.n,
+            p.lnf,
+            p.slope,
+            p.residual,
+            p.blocks,
         )
         update = p.engine.solve(p.blocks, p.residual)
         norm, size = model.apply_update(u, update, damp, p.system.h, control.reference_norm and p.system.lowering)

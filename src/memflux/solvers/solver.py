@@ -2,7 +2,8 @@
 
 import dataclasses
 import importlib.util
-from typing import Any, overload
+from collections.abc import Sequence
+from typing import overload
 
 import numpy as np
 
@@ -103,9 +104,27 @@ def _engine(name: str, nodes: int) -> LinearEngine:
 
 
 @overload
-def simulate(devices: Device, drive: Waveform, **options: Any) -> Trace: ...
+def simulate(
+    devices: Device,
+    drive: Waveform,
+    *,
+    control: str = "accurate",
+    engine: str = "auto",
+    samples: int = ACCURATE_SAMPLES,
+    levels: Sequence[float] | np.ndarray | None = None,
+    profiles: Sequence[float] | np.ndarray | None = None,
+) -> Trace: ...
 @overload
-def simulate(devices: Devices, drive: Waveform, **options: Any) -> Traces | list[Trace]: ...
+def simulate(
+    devices: Devices,
+    drive: Waveform,
+    *,
+    control: str = "accurate",
+    engine: str = "auto",
+    samples: int = ACCURATE_SAMPLES,
+    levels: Sequence[float] | np.ndarray | None = None,
+    profiles: Sequence[float] | np.ndarray | None = None,
+) -> Traces | list[Trace]: ...
 def simulate(
     devices: Device | Devices,
     drive: Waveform,
@@ -113,8 +132,8 @@ def simulate(
     control: str = "accurate",
     engine: str = "auto",
     samples: int = ACCURATE_SAMPLES,
-    levels: np.ndarray | None = None,
-    profiles: list[float] | np.ndarray | None = None,
+    levels: Sequence[float] | np.ndarray | None = None,
+    profiles: Sequence[float] | np.ndarray | None = None,
 ) -> Trace | Traces | list[Trace]:
     """Simulate one device (-> Trace) or a batch (-> Traces) under `drive`.
 

@@ -5,6 +5,7 @@ logarithm, because vacancy densities fall to 1e-60 m^-3 in depletion zones.
 """
 
 import math
+from typing import no_type_check
 
 import numba
 
@@ -13,6 +14,7 @@ _BOLTZMANN_LIMIT = -37.0
 
 
 @numba.njit(cache=True, inline="always")
+@no_type_check
 def fermi_half(eta: float) -> tuple[float, float, float]:
     """Fermi-Dirac integral of order 1/2, normalised by 2/sqrt(pi), in the TeSCA approximation.
 
@@ -41,6 +43,7 @@ def fermi_half(eta: float) -> tuple[float, float, float]:
 
 
 @numba.njit(cache=True, inline="always")
+@no_type_check
 def fermi_minus_one(eta: float) -> tuple[float, float, float]:
     """Fermi-Dirac integral of order -1, 1/(1 + exp(-eta)): ions on a lattice of finitely many sites."""
     if eta < 0.0:

@@ -1,5 +1,7 @@
 """The compiled linear engine: block elimination with pivoting inside each node's block."""
 
+from typing import no_type_check
+
 import numba
 import numpy as np
 
@@ -23,6 +25,7 @@ class ThomasEngine:
 
 
 @numba.njit(cache=True)
+@no_type_check
 def _eliminate(b, x):
     nodes, size = x.shape
     work = np.empty((size, size))
@@ -42,6 +45,7 @@ def _eliminate(b, x):
 
 
 @numba.njit(cache=True)
+@no_type_check
 def _subtract(left, right, target):
     """target -= left @ right."""
     size = target.shape[0]
@@ -54,6 +58,7 @@ def _subtract(left, right, target):
 
 
 @numba.njit(cache=True)
+@no_type_check
 def _gauss(a, right, x, with_right):
     """Overwrite `right` and `x` with a^-1 right and a^-1 x by elimination with row pivoting."""
     size = a.shape[0]

@@ -3,11 +3,12 @@
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from memflux.solvers.control import AdaptiveSteps
 
 
+@runtime_checkable
 class Timed(Protocol):
     """A state that knows its time."""
 

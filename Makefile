@@ -1,0 +1,32 @@
+# Everything a person types. `make setup` is safe to repeat: what is done is skipped.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow lint types clean
+BIN := .venv/bin
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@echo "  variables: PYTHON=, PETSC_DIR= and PETSC_ARCH=, MEMFLUX_PETSC=no, MEMFLUX_TORCH= (see scripts/setup.sh)"
+
+setup: ## set everything up in .venv (first time: about ten minutes, of which PETSc most)
+	@bash scripts/setup.sh
+
+demo: setup ## from a device to a report in runs/demo, on a local Ray
+	$(BIN)/python examples/01_device_to_report.py --out runs/demo
+
+test: setup ## the tests, but for the slow ones
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: setup ## the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+lint: setup ## style and layering
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
+
+types: setup ## static types
+	$(BIN)/mypy
+
+clean: ## remove .venv and caches; runs/ stays
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,125 @@
+"""`memflux train` and `memflux evaluate`: from a data set to a surrogate, and how good it is."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from memflux.cli.output import Json, console, emit, progress
+from memflux.errors import InvalidValue, check_choice
+
+if TYPE_CHECKING:
+    from memflux.dataset import Dataset
+    from memflux.space import Space
+    from memflux.training.surrogate import Surrogate
+
+PARTS = ("test", "all")
+
+Data = Annotated[str, typer.Argument(help="Folder or URL of the data set.")]
+
+
+def train(
+    dataset: Data,
+    out: Annotated[Path, typer.Option("--out", help="Folder to write the surrogate to.")],
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the weights and of the order of the batches.")] = 0,
+    epochs: Annotated[int | None, typer.Option("--epochs", help="Passes over the training set.")] = None,
+    model: Annotated[str, typer.Option("--model", help="Kind of model: spectral.")] = "spectral",
+    space: Annotated[str, typer.Option("--space", help="Preset space, where the data set names none.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Train a surrogate on a data set and save it as a folder.
+
+    Example: memflux train runs/5d --out runs/surrogate --seed 1
+    """
+    from memflux.training.loop import Schedule, Step, fit
+    from memflux.training.surrogate import MODELS
+
+    check_choice("model", model, MODELS)
+    schedule = Schedule(epochs=epochs)
+    data = _open(dataset)
+    with progress(quiet=as_json) as bar:
+        task = bar.add_task("train", total=None, note="")
+
+        def show(step: Step) -> None:
+            note = f"validation nMAE {100 * step.validation:.3f} %"
+            bar.update(task, total=step.epochs, completed=step.epoch, note=note)
+
+        surrogate = fit(
+            data.devices,
+            data.drive,
+            data.traces,
+            _space(data, space),
+            schedule=schedule,
+            seed=seed,
+            dataset_hash=data.content_hash,
+            on_progress=show,
+        )
+    surrogate.save(out)
+    emit(_summary(surrogate, out), as_json, title="surrogate")
+
+
+def evaluate(
+    surrogate: Annotated[str, typer.Argument(help="Folder of the surrogate, or the name of a pretrained one.")],
+    dataset: Data,
+    part: Annotated[
+        str, typer.Option("--part", help="test: the devices that training never sees, by their hash; all: every one.")
+    ] = "test",
+    as_json: Json = False,
+) -> None:
+    """Compare a surrogate with the curves of a data set.
+
+    Example: memflux evaluate runs/surrogate runs/5d --part test
+    """
+    from memflux.training.data import split
+    from memflux.training.evaluate import evaluate as compare
+    from memflux.training.surrogate import Surrogate
+
+    check_choice("part", part, PARTS)
+    predict = Surrogate.load(surrogate)
+    data = _open(dataset)
+    devices, drive, traces = data.devices, data.drive, data.traces
+    if part == "test":
+        chosen = split(devices, drive, predict.record["fractions"]).test
+        if not chosen.any():
+            raise InvalidValue(f"none of the {len(devices)} devices falls into the test part; give --part all.")
+        devices, drive, traces = devices[chosen], drive[chosen], traces[chosen]  # type: ignore[assignment]
+    result = compare(predict, devices, drive, traces, predict.published)
+    outside = len(devices) - int(predict(devices, drive).inside.sum())  # type: ignore[union-attr]
+    if outside:
+        console.print(f"{outside} of {len(devices)} devices lie outside the space that the surrogate was trained on.")
+    emit({"part": part, "outside": outside, **result.to_dict()}, as_json, title="errors")
+
+
+def register(app: typer.Typer) -> None:
+    """Mount the commands of this module."""
+    app.command("train")(train)
+    app.command("evaluate")(evaluate)
+
+
+def _open(url: str) -> "Dataset":
+    from memflux.dataset import Dataset
+
+    return Dataset.open(url)
+
+
+def _space(data: "Dataset", name: str) -> "Space":
+    """The space of a data set, or the preset that stands in for a missing one."""
+    from memflux.space import Space
+
+    if data.space is not None:
+        return data.space
+    if not name:
+        raise InvalidValue("the data set names no space; give --space with the preset it was drawn from.")
+    return Space.preset(name)
+
+
+def _summary(surrogate: "Surrogate", folder: Path) -> dict[str, Any]:
+    record = surrogate.record
+    return {
+        "folder": str(folder),
+        "space": surrogate.space.name,
+        "split": record["split"],
+        "dropped": record["dropped"],
+        "seconds": record["seconds"],
+        "test_errors": record["test_errors"],
+    }

@@ -1,0 +1,237 @@
+"""The data set: devices, their drive and their traces, read from or written to a folder of shards."""
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import pyarrow as pa
+
+from memflux.device import QUANTITIES, Devices
+from memflux.errors import DataError, InvalidValue, check_integer
+from memflux.folder import Folder
+from memflux.rows import Rows, build_drive, drive_columns, drive_family, rows_of
+from memflux.shards import MANIFEST, Manifest, list_shards, parse, read_shard, read_tables, write_shard
+from memflux.space import Space
+from memflux.traces import SOLVED, Traces
+from memflux.waveform import Waveform
+
+if TYPE_CHECKING:
+    import xarray
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Dataset:
+    """B devices, their drive and their traces, in the order of their index."""
+
+    manifest: Manifest
+    rows: Rows
+    devices: Devices
+    drive: Waveform  # one for all, or a batch of B
+    traces: Traces
+
+    @classmethod
+    def open(cls, url: "str | os.PathLike[str]") -> Self:
+        """Read a data set (a path or an fsspec URL); shards that are not made yet are no error.
+
+        Raises DataError, with the name of the file, where one is missing its manifest or damaged.
+        """
+        folder = Folder.at(url)
+        manifest = Manifest.read(folder)
+        tables = [table for _, table in read_tables(folder, manifest)]
+        if not tables:
+            raise DataError(f"{folder.url} has no shards yet; run its campaign first.")
+        try:
+            rows = Rows.from_table(pa.concat_tables(tables, promote_options="default"), drive_columns(manifest.drive))
+        except (pa.ArrowException, InvalidValue) as error:
+            raise DataError(f"the shards of {folder.url} do not fit together: {error}") from None
+        order = np.argsort(rows.index, kind="stable")
+        return cls.of(manifest, rows if np.array_equal(order, np.arange(len(rows))) else rows[order])
+
+    @classmethod
+    def of(cls, manifest: Manifest, rows: Rows) -> Self:
+        """A data set in memory from its manifest and rows."""
+        drive = build_drive(manifest.drive, rows.drive)
+        time, _ = drive.grid(manifest.samples)
+        shape = rows.current.shape
+        if shape[1] != time.shape[-1]:
+            raise DataError(f"the traces have {shape[1]} samples and the manifest says {time.shape[-1]}.")
+        traces = Traces(
+            time=np.broadcast_to(time, shape),
+            voltage=rows.voltage,
+            current=rows.current,
+            conduction=rows.conduction,
+            period=np.array(np.broadcast_to(drive.periods(), shape[:1])),
+            cycles=manifest.cycles,
+            status_class=rows.status_class,
+            status=rows.status,
+        )
+        return cls(manifest=manifest, rows=rows, devices=rows.devices, drive=drive, traces=traces)
+
+    @classmethod
+    def write(
+        cls,
+        url: "str | os.PathLike[str]",
+        *,
+        devices: Devices,
+        drive: Waveform,
+        traces: Traces,
+        space: Space | None = None,
+        recipe: Mapping[str, Any] | None = None,
+        shard_size: int = 1024,
+        engine: str = "",
+        solver_version: str = "",
+    ) -> Self:
+        """Write devices and their traces (on the phase grid) into an empty folder as a data set."""
+        shard_size = check_integer("shard_size", shard_size, low=1, high=2**20)
+        if len(devices) == 0 or len(traces) != len(devices):
+            raise InvalidValue(
+                f"{len(traces)} traces for {len(devices)} devices; give one trace a device, at least one."
+            )
+        folder = Folder.at(url)
+        if folder.exists(MANIFEST):
+            raise InvalidValue(f"{folder.url} holds a data set already; give an empty folder.")
+        biography = {"engine": engine, "solver_version": solver_version}
+        rows = rows_of(np.arange(len(devices)), devices, drive.for_batch(len(devices)), traces, biography)
+        manifest = Manifest(
+            recipe=dict(recipe or {}),
+            space=space,
+            drive=drive_family(drive),
+            samples=(traces.time.shape[1] - 1) // traces.cycles,
+            cycles=traces.cycles,
+            count=len(devices),
+            shard_size=shard_size,
+            engine=engine,
+            solver_version=solver_version,
+        )
+        folder.create()
+        folder.write(MANIFEST, manifest.to_json())
+        for number in range(manifest.shards):
+            part = manifest.shard_rows(number)
+            write_shard(folder, number, rows[part.start : part.stop].to_table())
+        return cls.of(manifest, rows)
+
+    @property
+    def index(self) -> np.ndarray:
+        """Index of each row in its campaign [B]."""
+        return self.rows.index
+
+    @property
+    def status(self) -> np.ndarray:
+        """A sentence a row [B]."""
+        return self.rows.status
+
+    @property
+    def status_class(self) -> np.ndarray:
+        """The class of each status [B], one of `traces.STATUS_CLASSES`."""
+        return self.rows.status_class
+
+    @property
+    def biography(self) -> Mapping[str, np.ndarray]:
+        """How each row came about: host, pid, wall time, Newton steps, ... [B] each."""
+        return self.rows.biography
+
+    @property
+    def space(self) -> Space | None:
+        """The space the devices were drawn from."""
+        return self.manifest.space
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 of keys, status classes and traces in index order; not of the biography."""
+        return content_hash([self.rows])
+
+    def to_xarray(self) -> "xarray.Dataset":
+        """The same as an xarray Dataset with dimensions device and sample; units as attributes."""
+        import xarray
+
+        units = {name: q.unit for name, q in QUANTITIES.items()} | {"amplitude": "V", "period": "s"}
+        plain = self.devices.columns() | dict(self.rows.drive)
+        plain |= {"status": self.status, "status_class": self.status_class} | dict(self.biography)
+        variables: dict[str, Any] = {n: ("device", v, {"units": units.get(n, "")}) for n, v in plain.items()}
+        for name, unit in (("time", "s"), ("voltage", "V"), ("current", "A"), ("conduction", "A")):
+            if (values := getattr(self.traces, name)) is not None:
+                variables[name] = (("device", "sample"), values, {"units": unit})
+        phase = np.arange(self.traces.time.shape[1]) / self.manifest.samples
+        return xarray.Dataset(variables, coords={"device": self.index, "phase": ("sample", phase)})
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def content_hash(parts: Iterable[Rows]) -> str:
+    """The content hash of rows that come in index order, in parts of any size."""
+    digest = hashlib.sha256()
+    for part in parts:
+        for first in range(0, len(part), 4096):
+            digest.update(part[first : first + 4096].content().data)
+    return digest.hexdigest()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Summary:
+    """How far a data set has come."""
+
+    wanted: int
+    done: int
+    failed_by_class: Mapping[str, int]
+    content_hash: str
+    rate: float | None  # rows per second over the last ten minutes of work; None: too few to say
+    wall_time_s: float  # work of all rows, where they say so
+
+    @property
+    def failed(self) -> int:
+        """Rows whose solve failed."""
+        return sum(self.failed_by_class.values())
+
+
+def summarise(url: "str | os.PathLike[str]") -> Summary:
+    """Count, hash and time the rows of a data set, shard by shard, whatever its size."""
+    folder = Folder.at(url)
+    manifest = Manifest.read(folder)
+    classes: dict[str, int] = {}
+    finished, walls = [np.empty(0)], [np.empty(0)]
+
+    def parts() -> Iterator[Rows]:
+        for shard, table in read_tables(folder, manifest):
+            rows = parse(folder, shard, table, manifest)
+            for name, count in zip(*np.unique(rows.status_class.astype(str), return_counts=True), strict=True):
+                classes[str(name)] = classes.get(str(name), 0) + int(count)
+            finished.append(rows.biography["finished_at"])
+            walls.append(rows.biography["wall_time_s"])
+            yield rows
+
+    digest = content_hash(parts())
+    done = sum(classes.values())
+    return Summary(
+        wanted=manifest.count,
+        done=done,
+        failed_by_class={name: count for name, count in sorted(classes.items()) if name != SOLVED},
+        content_hash=digest,
+        rate=_rate(np.concatenate(finished)),
+        wall_time_s=float(np.nansum(np.concatenate(walls))),
+    )
+
+
+def damaged_shards(url: "str | os.PathLike[str]") -> tuple[int, list[str]]:
+    """How many shards there are, and a sentence for each that is not what it should be."""
+    folder = Folder.at(url)
+    manifest = Manifest.read(folder)
+    shards = list_shards(folder)
+    sentences = []
+    for shard in shards:
+        try:
+            parse(folder, shard, read_shard(folder, shard), manifest)
+        except DataError as error:
+            sentences.append(str(error))
+    return len(shards), sentences
+
+
+def _rate(finished: np.ndarray) -> float | None:
+    if finished.size == 0:
+        return None
+    recent = finished[finished > finished.max() - 600.0]
+    span = float(recent.max() - recent.min())
+    return float((recent > recent.min()).sum()) / span if span > 0 else None

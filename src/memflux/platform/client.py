@@ -1,0 +1,262 @@
+"""A remote endpoint as a Differentiable Predictor; needs httpx and Arrow, neither Ray nor torch."""
+
+import functools
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
+
+import httpx
+import numpy as np
+from jaxtyping import Float
+
+from memflux.analysis.quantities import OnOffRatio, Quantity, Symmetry, resolve
+from memflux.contracts import CurveCost
+from memflux.device import Devices
+from memflux.errors import InvalidValue, MemfluxError, ServiceError, check_choice
+from memflux.platform.access import check_token, read_token
+from memflux.platform.replies import array_from_arrow, curves_from_arrow
+from memflux.platform.wire import ARROW, MAX_DEVICES, MAX_VALUES, Question, encode
+from memflux.space import Space
+from memflux.traces import Traces
+from memflux.waveform import Waveform
+
+CURVES_A_REQUEST = 16_384  # devices
+GRADIENTS_A_REQUEST = 4_096
+IN_FLIGHT = 2  # one request is computed while the next is made and sent
+ATTEMPTS = 6
+FIRST_PAUSE = 0.1  # s, doubled at every attempt
+LONGEST_PAUSE = 5.0  # s
+T = TypeVar("T")
+
+# Requests are pure, so asking again is safe; a read time-out is not retried, since the model is
+# then at work and would be asked twice.
+LOST = (httpx.NetworkError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.RemoteProtocolError)
+
+
+class Client:
+    """One model behind an endpoint: `client(devices, drive)`, `quantities`, `value_and_gradient`.
+
+    The token is `token`, or the content of `token_file`, or the variable MEMFLUX_TOKEN. `model`
+    may be left out where the endpoint serves one. `timeout` [s] bounds one answer, not a batch.
+    Raises InvalidValue for what the endpoint finds wrong with a question, ServiceError where it
+    cannot be reached, is too busy, or refuses the token.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        model: str | None = None,
+        *,
+        token: str | None = None,
+        token_file: str | Path | None = None,
+        timeout: float = 120.0,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self.url = url.rstrip("/")
+        self._model = model
+        self._http = _http(self.url, _token(token, token_file), timeout, transport)
+
+    def __call__(self, devices: Devices, drive: Waveform) -> Traces:
+        """Traces [B, T] of B devices on the phase grid, as the model itself would return them."""
+        drive = drive.for_batch(len(devices))
+        times = drive.cycles * self.samples + 1
+        current = np.empty((len(devices), times))
+        words = np.empty((2, len(devices)), dtype=object)
+        inside: np.ndarray | None = np.zeros(len(devices), dtype=bool)
+
+        def ask(part: slice) -> None:
+            nonlocal inside
+            question = Question(devices=devices[part], drive=drive[part])  # type: ignore[arg-type]
+            curves = curves_from_arrow(self._post("predict", question), len(question.devices), times)
+            current[part], words[0, part], words[1, part] = curves.current, curves.status_class, curves.status
+            if curves.inside is None or inside is None:
+                inside = None
+            else:
+                inside[part] = curves.inside
+
+        self._in_parts(ask, len(devices), min(CURVES_A_REQUEST, max(1, MAX_VALUES // times)))
+        time, voltage = drive.grid(self.samples)
+        return Traces(
+            time=np.broadcast_to(time, current.shape),
+            voltage=np.broadcast_to(voltage, current.shape),
+            current=current,
+            period=np.broadcast_to(np.asarray(drive.periods(), dtype=np.float64), len(devices)),
+            cycles=drive.cycles,
+            status_class=words[0],
+            status=words[1],
+            inside=inside,
+        )
+
+    def quantities(
+        self, devices: Devices, drive: Waveform, names: Sequence[Quantity]
+    ) -> Float[np.ndarray, "B Q"]:
+        """Registered quantities, computed by the endpoint; NaN where undefined. Names, or descriptions."""
+        wanted = tuple(_described(name) for name in names)
+        drive = drive.for_batch(len(devices))
+        values = np.empty((len(devices), len(wanted)))
+
+        def ask(part: slice) -> None:
+            question = Question(devices=devices[part], drive=drive[part], quantities=wanted)  # type: ignore[arg-type]
+            shape = (len(question.devices), len(wanted))
+            values[part] = array_from_arrow(self._post("quantities", question), "values", shape)
+
+        times = drive.cycles * self.samples + 1
+        self._in_parts(ask, len(devices), min(MAX_DEVICES, max(1, MAX_VALUES // times)))
+        return values
+
+    def value_and_gradient(
+        self, devices: Devices, drive: Waveform, cost: CurveCost
+    ) -> tuple[Float[np.ndarray, " B"], Float[np.ndarray, "B P"]]:
+        """Cost [B] and its gradient [B, P] per SI unit (eV for energies) of each parameter."""
+        drive = drive.for_batch(len(devices))
+        value, gradient = np.empty(len(devices)), np.empty((len(devices), len(self.parameters)))
+
+        def ask(part: slice) -> None:
+            question = Question(devices=devices[part], drive=drive[part], cost=cost)  # type: ignore[arg-type]
+            body = self._post("gradient", question)
+            value[part] = array_from_arrow(body, "cost", (len(question.devices),))
+            gradient[part] = array_from_arrow(body, "gradient", (len(question.devices), len(self.parameters)))
+
+        times = drive.cycles * self.samples + 1
+        self._in_parts(ask, len(devices), min(GRADIENTS_A_REQUEST, max(1, MAX_VALUES // times)))
+        return value, gradient
+
+    def models(self) -> list[dict[str, Any]]:
+        """What the endpoint serves: name, parameters, space, drive, samples, cycles, test errors of each."""
+        answer = self._send("GET", "/v1/models", None)
+        try:
+            return [dict(entry) for entry in answer.json()["models"]]
+        except (ValueError, KeyError, TypeError):
+            raise ServiceError(f"{self.url} is not a memflux endpoint; check the address.") from None
+
+    @property
+    def model(self) -> str:
+        """Name of the model that answers."""
+        return str(self._about["name"])
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the P parameters."""
+        return tuple(self._about["parameters"])
+
+    @functools.cached_property
+    def space(self) -> Space:
+        """The space the model was trained on."""
+        return Space.from_dict(self._about["space"])
+
+    @property
+    def samples(self) -> int:
+        """Samples a cycle."""
+        return int(self._about["samples"])
+
+    @property
+    def cycles(self) -> int:
+        """Cycles of the drives it answers for."""
+        return int(self._about["cycles"])
+
+    def close(self) -> None:
+        """Close the connections; also done by leaving a `with` block."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @functools.cached_property
+    def _about(self) -> dict[str, Any]:
+        """The entry of this model in `models()`, asked once."""
+        entries = {str(entry["name"]): entry for entry in self.models()}
+        if self._model is None and len(entries) == 1:
+            return next(iter(entries.values()))
+        return entries[check_choice("model", self._model, entries)]
+
+    def _in_parts(self, ask: Callable[[slice], None], count: int, size: int) -> None:
+        """`ask` every slice of at most `size` rows, IN_FLIGHT at a time; the first error ends it."""
+        parts = [slice(first, min(first + size, count)) for first in range(0, count, size)]
+        if len(parts) < 2:
+            for part in parts:
+                ask(part)
+            return
+        pool = ThreadPoolExecutor(max_workers=IN_FLIGHT)
+        try:
+            for done in [pool.submit(ask, part) for part in parts]:
+                done.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _post(self, what: str, question: Question) -> bytes:
+        path = f"/v1/models/{quote(self.model, safe='')}/{what}"
+        return self._send("POST", path, encode(question, self.space.device)).content
+
+    def _send(self, method: str, path: str, body: bytes | None) -> httpx.Response:
+        """One request, tried again after connection errors and 503."""
+        headers = {"Content-Type": ARROW} if body is not None else {}
+        trouble = ""
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                time.sleep(min(FIRST_PAUSE * 2 ** (attempt - 1), LONGEST_PAUSE))
+            try:
+                response = self._http.request(method, path, content=body, headers=headers)
+            except LOST as error:
+                trouble = f"cannot be reached ({error})"
+                continue
+            except httpx.TimeoutException:
+                raise ServiceError(f"{self.url} did not answer in time; raise timeout or ask for less.") from None
+            except httpx.HTTPError as error:
+                raise ServiceError(f"{self.url} failed: {error}") from None
+            if response.status_code != 503:
+                return _checked(response, self.url)
+            trouble = f"is too busy ({_sentence(response)})"
+        raise ServiceError(f"{self.url} {trouble}; gave up after {ATTEMPTS} attempts.")
+
+
+def _http(url: str, token: str, timeout: float, transport: httpx.BaseTransport | None) -> httpx.Client:
+    if not url.startswith(("http://", "https://")):
+        raise InvalidValue(f"url = {url!r} has no scheme; write it as http://127.0.0.1:8000.")
+    # trust_env=False: a proxy named in the environment must see neither loopback traffic nor the token.
+    return httpx.Client(
+        base_url=url,
+        headers={"Authorization": f"Bearer {token}", "User-Agent": "memflux"},
+        timeout=httpx.Timeout(timeout, connect=5.0),
+        transport=transport,
+        trust_env=False,
+    )
+
+
+def _token(token: str | None, token_file: str | Path | None) -> str:
+    if token is not None and token_file is not None:
+        raise InvalidValue("token and token_file are both given; give one of them.")
+    if token_file is not None:
+        return read_token(Path(token_file))
+    found = token if token is not None else os.environ.get("MEMFLUX_TOKEN")
+    if not found:
+        raise InvalidValue("there is no token; give token or token_file, or set MEMFLUX_TOKEN.")
+    return check_token(found)
+
+
+def _described(name: Quantity) -> Symmetry | OnOffRatio:
+    quantity = resolve(name)
+    if not isinstance(quantity, Symmetry | OnOffRatio):
+        raise InvalidValue(f"quantity = {name!r} is code, which does not travel; ask for curves and apply it here.")
+    return quantity
+
+
+def _checked(response: httpx.Response, url: str) -> httpx.Response:
+    if response.is_success:
+        return response
+    error: type[MemfluxError] = InvalidValue if response.status_code in (404, 413, 422) else ServiceError
+    raise error(f"{url} refused ({response.status_code}): {_sentence(response)}")
+
+
+def _sentence(response: httpx.Response) -> str:
+    """The server's own sentence, or what the status code means."""
+    try:
+        return str(response.json()["error"])
+    except (ValueError, KeyError, TypeError):
+        return response.reason_phrase or "no reason given"

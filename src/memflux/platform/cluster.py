@@ -1,0 +1,182 @@
+"""A Ray to work on: the cluster at an address, or an embedded one that lives as long as this process."""
+
+import contextlib
+import dataclasses
+import fcntl
+import logging
+import os
+import secrets
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from memflux.errors import InvalidValue, ServiceError, check_integer
+
+# One thread a solve: BLAS reads these when it loads, and Ray itself sets only the first.
+# PYTHONSAFEPATH keeps the folder of a script off the workers' path, where a folder named
+# `platform` would hide the standard library's module.
+WORKER_ENVIRONMENT: Mapping[str, str] = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "PYTHONSAFEPATH": "1",
+}
+# Within a job step some MPIs abort when a single process initialises them and finds these.
+MPI_LAUNCHER = ("PMI_", "PMI2_", "PMIX_", "OMPI_", "PRTE_", "SLURM_STEP", "SLURM_PMI")
+OBJECT_STORE = 2**29  # bytes of shared memory; shards do not travel through it
+_FOLDER = "memflux-ray-"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Cluster:
+    """A Ray that this process is connected to."""
+
+    cores: int
+    embedded: bool  # started here, and ended here
+
+
+@contextlib.contextmanager
+def local_cluster(
+    cores: int | None = None, address: str | None = None, object_store: int = OBJECT_STORE
+) -> Iterator[Cluster]:
+    """Connect to the Ray at `address`, or start an embedded one of `cores` (None: all of this process).
+
+    A process that is connected already keeps its Ray, which is left running: only a Ray that was
+    started here is ended here, and a connection that was made here is closed. The embedded one
+    asks for Ray's access token, has no dashboard and leaves no files.
+    Raises InvalidValue for the address "auto", ServiceError where nothing answers.
+    """
+    if address == "auto":
+        raise InvalidValue("address = 'auto' may be anyone's Ray; give the host and port of a cluster, or none.")
+    if cores is not None:
+        check_integer("cores", cores, low=1, high=100_000)
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    if ray.is_initialized():
+        yield Cluster(cores=_cores_of_cluster(), embedded=False)
+        return
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_own_signals())
+        if address is None:
+            stack.enter_context(_environment_for_workers())
+            folder = stack.enter_context(_private_folder())
+            make_token_private()
+            count = cores or len(os.sched_getaffinity(0))
+            _connect(
+                address="local",
+                num_cpus=count,
+                include_dashboard=False,
+                object_store_memory=object_store,
+                _node_ip_address="127.0.0.1",
+                _temp_dir=str(folder),
+            )
+        else:
+            _connect(address=address)
+            count = _cores_of_cluster()
+        stack.callback(ray.shutdown)
+        yield Cluster(cores=count, embedded=address is None)
+
+
+def scrub_launcher_environment() -> None:
+    """Take away what an MPI launcher or a Slurm step left in this process's environment."""
+    for name in [n for n in os.environ if n.startswith(MPI_LAUNCHER)]:
+        del os.environ[name]
+
+
+def make_token_private() -> None:
+    """See that Ray's token file is readable by its owner alone, creating it if Ray would.
+
+    Ray creates it with the permissions of the umask, which lets every user of a machine read it.
+    Nothing is done where the environment names another token or turns tokens off.
+    """
+    if os.environ.get("RAY_AUTH_MODE", "").lower() == "disabled" or os.environ.get("RAY_AUTH_TOKEN"):
+        return
+    named = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    path = Path(named) if named else Path.home() / ".ray" / "auth_token"
+    if not named:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "w") as file:
+                file.write(secrets.token_hex(32))
+    if path.exists() and path.stat().st_mode & 0o077 and path.stat().st_uid == os.getuid():
+        path.chmod(0o600)
+
+
+def _connect(**options: Any) -> None:
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+    except (ConnectionError, OSError, RuntimeError, ray.exceptions.RayError) as error:
+        text = " ".join(str(error).split())
+        raise ServiceError(f"no Ray at {options['address']!r}: {text}; is it running, and its token here?") from None
+
+
+def _cores_of_cluster() -> int:
+    return max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+
+@contextlib.contextmanager
+def _environment_for_workers() -> Iterator[None]:
+    """What the embedded Ray's processes inherit while it starts; this process gets its own back."""
+    before = dict(os.environ)
+    scrub_launcher_environment()
+    os.environ.update(WORKER_ENVIRONMENT)
+    try:
+        yield
+    finally:
+        for name in WORKER_ENVIRONMENT:
+            os.environ.pop(name, None)
+        os.environ.update({n: v for n, v in before.items() if n not in os.environ})
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Give SIGTERM back to whom it belonged: ray.init takes it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _private_folder() -> Iterator[Path]:
+    """A short folder (socket paths are limited to 107 bytes) for one embedded Ray, removed afterwards.
+
+    Its owner holds a kernel lock on it, so that folders of killed owners are known and removed too.
+    """
+    parent = Path("/tmp") if os.access("/tmp", os.W_OK) else Path(tempfile.gettempdir())
+    for old in parent.glob(f"{_FOLDER}*"):
+        _remove_if_abandoned(old)
+    folder = Path(tempfile.mkdtemp(prefix=_FOLDER, dir=parent))
+    handle = os.open(folder, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(handle)
+
+
+def _remove_if_abandoned(folder: Path) -> None:
+    try:
+        if folder.stat().st_uid != os.getuid():
+            return
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder, ignore_errors=True)
+    except OSError:
+        return
+    finally:
+        os.close(handle)

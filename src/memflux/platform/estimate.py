@@ -1,0 +1,66 @@
+"""What a campaign will cost, from a timed probe of its first devices."""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+from memflux.platform.campaign import Campaign
+from memflux.platform.shard_work import Job, manifest_of
+from memflux.rows import Rows
+from memflux.shards import sizes_on_disk
+from memflux.traces import SOLVED
+
+SHOWN = 10  # devices listed
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Estimate:
+    """Size and cost of a campaign."""
+
+    shards: int
+    samples: int  # of one curve
+    engine: str
+    disk_bytes: float | None  # None: no probe was made
+    seconds_per_curve: float | None
+    probe_failed: int
+    core_hours: float | None
+    first_devices: list[dict[str, float]]  # what varies, SI (energies in eV)
+
+
+def estimate(campaign: Campaign, probe: int, on_device: Callable[[], None] = lambda: None) -> Estimate:
+    """Solve the first `probe` devices; the first solve, which may compile, is done twice and timed once."""
+    manifest = manifest_of(campaign)
+    space = campaign.design_space()
+    made = _probe(Job(campaign=campaign, out="", manifest=manifest), min(probe, campaign.count), on_device)
+    mean = disk = None
+    if made:
+        mean = float(np.mean([rows.biography["wall_time_s"][0] for rows in made]))
+        fixed, each = np.mean([sizes_on_disk(rows) for rows in made], axis=0)
+        disk = float(fixed * manifest.shards + each * campaign.count)
+    shown = min(SHOWN, campaign.count)
+    devices, drive = space.sample(shown, campaign.seed)
+    values = space.values(space.coordinates(devices, drive))
+    return Estimate(
+        shards=manifest.shards,
+        samples=manifest.samples * manifest.cycles + 1,
+        engine=manifest.engine,
+        disk_bytes=disk,
+        seconds_per_curve=mean,
+        probe_failed=sum(int(rows.status_class[0] != SOLVED) for rows in made),
+        core_hours=None if mean is None else mean * campaign.count / 3600.0,
+        first_devices=[dict(zip(space.names, map(float, row), strict=True)) for row in values],
+    )
+
+
+def _probe(job: Job, count: int, on_device: Callable[[], None]) -> list[Rows]:
+    """The rows of the first devices, each solved alone; before the first one a solve that may compile."""
+    if count == 0:
+        return []
+    predictor = job.solver_factory(job.campaign)
+    job.rows(predictor, range(1))
+    made = []
+    for i in range(count):
+        made.append(job.rows(predictor, range(i, i + 1)))
+        on_device()
+    return made

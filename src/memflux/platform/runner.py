@@ -1,0 +1,164 @@
+"""Run a campaign into a folder: make what is missing, hold the folder, stop when asked to."""
+
+import contextlib
+import dataclasses
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
+from typing import Protocol
+
+from memflux.contracts import Predictor
+from memflux.errors import InvalidValue
+from memflux.folder import TEMPORARY, Folder
+from memflux.platform.campaign import Campaign
+from memflux.platform.lock import hold
+from memflux.platform.shard_work import Job, ShardReport, manifest_of, solver_for
+from memflux.shards import MANIFEST, Manifest, complete_shards, missing_shards
+
+
+class Executor(Protocol):
+    """Where shards are made. Entering it gets the workers, leaving it lets them go."""
+
+    def __enter__(self) -> "Executor":
+        """Get the workers."""
+        ...
+
+    def __exit__(self, *exception: object) -> None:
+        """Let the workers go; shards in flight are dropped."""
+        ...
+
+    def run(self, job: Job, shards: Sequence[int], stopped: Callable[[], bool]) -> Iterator[ShardReport]:
+        """Make `shards`, in any order; start no more once `stopped()`."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """How far a run is."""
+
+    wanted: int  # rows of the whole campaign
+    before: int  # rows that were there when the run began
+    made: int  # rows made by this run
+    failed: int  # of those, the ones whose solve failed
+    seconds: float  # since the run began
+    stopped: bool = False  # the run was asked to stop before its end
+
+    @property
+    def done(self) -> int:
+        """Rows in the folder."""
+        return self.before + self.made
+
+    @property
+    def rate(self) -> float:
+        """Curves per second of this run."""
+        return self.made / self.seconds if self.seconds > 0 else 0.0
+
+
+def run(
+    campaign: Campaign,
+    out: str,
+    executor: Executor,
+    on_progress: Callable[[Progress], None] | None = None,
+    solver_factory: Callable[[Campaign], Predictor] = solver_for,
+) -> Progress:
+    """Fill the folder `out` with what is missing of the campaign; the same call resumes it.
+
+    Two runs into one folder are refused (DataError), as is a folder of another recipe
+    (InvalidValue). Interrupt and SIGTERM let shards in flight finish and return with `stopped`;
+    a second one drops them. `on_progress` is called at the start and after each shard.
+    """
+    folder = Folder.at(out)
+    folder.create()
+    with hold(folder):
+        manifest = claim(folder, manifest_of(campaign))
+        _sweep(folder, manifest)
+        missing = missing_shards(folder, manifest)
+        job = Job(
+            campaign=campaign,
+            out=folder.root if folder.local else out,
+            manifest=manifest,
+            solver_factory=solver_factory,
+        )
+        before = manifest.count - sum(len(manifest.shard_rows(number)) for number in missing)
+        progress = Progress(wanted=manifest.count, before=before, made=0, failed=0, seconds=0.0)
+        report = on_progress or (lambda _: None)
+        report(progress)
+        if not missing:
+            return progress
+        with executor, stop_on_signals() as stopped:
+            started = time.perf_counter()
+            for shard in executor.run(job, missing, stopped):
+                progress = dataclasses.replace(
+                    progress,
+                    made=progress.made + shard.rows,
+                    failed=progress.failed + shard.failed,
+                    seconds=time.perf_counter() - started,
+                )
+                report(progress)
+        _sweep(folder, manifest)
+        return dataclasses.replace(progress, stopped=progress.done < progress.wanted)
+
+
+def claim(folder: Folder, manifest: Manifest) -> Manifest:
+    """Make the folder this campaign's, or check that it is; the manifest that is now in force."""
+    if not folder.exists(MANIFEST):
+        folder.write(MANIFEST, manifest.to_json())
+        return manifest
+    there = Manifest.read(folder)
+    _refuse_other_recipe(folder, there, manifest)
+    if manifest.count < there.count:
+        raise InvalidValue(
+            f"count = {manifest.count} is below the {there.count} rows that {folder.url} is to hold; "
+            "only a larger count can be asked of it."
+        )
+    if manifest.count > there.count:
+        there = dataclasses.replace(manifest, earlier_counts=[*there.earlier_counts, there.count])
+        folder.write(MANIFEST, there.to_json())
+    return there
+
+
+def _refuse_other_recipe(folder: Folder, there: Manifest, wanted: Manifest) -> None:
+    old, new = dict(there.recipe), dict(wanted.recipe)
+    pairs = {
+        name: (old.get(name), new.get(name)) for name in sorted(set(old) | set(new)) if name not in ("count", "engine")
+    }
+    for name in ("engine", "solver_version", "drive", "space", "samples", "cycles", "shard_size"):
+        pairs[name] = (getattr(there, name), getattr(wanted, name))
+    for name, (have, want) in pairs.items():
+        if have != want:
+            raise InvalidValue(
+                f"{name} = {want!r} differs from the {have!r} that {folder.url} was begun with; "
+                "change it back or choose another folder (only count may grow)."
+            )
+
+
+def _sweep(folder: Folder, manifest: Manifest) -> None:
+    """Remove half-written files of a run that was killed, and shards that better ones supersede."""
+    for name in folder.names():
+        if name.startswith(TEMPORARY):
+            folder.remove(name)
+    for shard in complete_shards(folder, manifest)[1]:
+        folder.remove(shard.name)
+
+
+@contextlib.contextmanager
+def stop_on_signals() -> Iterator[Callable[[], bool]]:
+    """Within, an interrupt or SIGTERM only sets the flag that is yielded; the second interrupts at once."""
+    asked = threading.Event()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

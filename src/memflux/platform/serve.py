@@ -1,0 +1,185 @@
+"""An endpoint on Ray Serve: replicas of the application, one HTTP proxy, and their clean end."""
+
+import contextlib
+import dataclasses
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import httpx
+import ray
+from ray import serve
+from starlette.types import ASGIApp
+
+from memflux.errors import InvalidValue, ServiceError, check_integer, check_number
+from memflux.platform.access import check_token, digest, new_token
+from memflux.platform.endpoint import Served, application
+
+APPLICATION = "memflux"
+QUEUE = 32  # questions that may wait in one replica
+SPARE = 32  # requests beyond those that a replica takes, so that health is answered when it is full
+READY_WITHIN = 60.0  # s
+LOGGING = {"log_level": "WARNING", "enable_access_log": False}
+
+Loader = Callable[[str | Path], Served]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Endpoint:
+    """Where a running endpoint is, and what opens it."""
+
+    url: str
+    token: str = dataclasses.field(repr=False)
+    models: tuple[str, ...]
+
+
+def load_surrogate(folder: str | Path) -> Served:
+    """The surrogate in `folder`, or the pretrained one of that name."""
+    # Here, so that a driver that only starts and stops an endpoint does without torch.
+    from memflux.training.surrogate import Surrogate
+
+    return Surrogate.load(folder)
+
+
+@contextlib.contextmanager
+def endpoint(
+    models: Mapping[str, str | Path],
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    token: str | None = None,
+    replicas: int = 1,
+    cpus: float = 1.0,
+    loader: Loader = load_surrogate,
+) -> Iterator[Endpoint]:
+    """Serve `models` while the block runs; without `token`, one is made up. See `start`."""
+    chosen = new_token() if token is None else token
+    running = start(models, host=host, port=port, token=chosen, replicas=replicas, cpus=cpus, loader=loader)
+    try:
+        yield running
+    finally:
+        stop()
+
+
+def start(
+    models: Mapping[str, str | Path],
+    *,
+    host: str,
+    port: int,
+    token: str,
+    replicas: int = 1,
+    cpus: float = 1.0,
+    loader: Loader = load_surrogate,
+) -> Endpoint:
+    """Serve models by name in the Ray that is initialised; returns when they answer.
+
+    Every replica takes `cpus` CPUs, loads all `models` with `loader` and asks them in one thread.
+    The one HTTP proxy runs on the head node and binds `host`. Ray is given a digest of the
+    token, never the token. Raises DataError for a damaged folder, InvalidValue for the caller's
+    mistakes, ServiceError where Ray or Serve do not come up.
+    """
+    _check(models, host, port, replicas, cpus)
+    check_token(token)
+    # Replicas may have another working folder.
+    models = {name: Path(folder).absolute() if Path(folder).is_dir() else folder for name, folder in models.items()}
+    for folder in models.values():
+        loader(folder)  # a wrong folder is a sentence here and a traceback in a replica
+    deployed = _deployment(_builder(models, loader, digest(token)), replicas, cpus)
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    with contextlib.ExitStack() as undo:
+        undo.callback(stop)  # also where the caller loses patience
+        try:
+            serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": port}, logging_config=LOGGING)
+            serve.run(deployed.bind(), name=APPLICATION, route_prefix="/", logging_config=LOGGING)
+            _await_ready(url.replace("0.0.0.0", "127.0.0.1").replace("[::]", "[::1]"))
+        except (ray.exceptions.RayError, RuntimeError, TimeoutError) as error:
+            last = str(error).strip().splitlines()[-1:] or ["no reason given"]
+            raise ServiceError(f"the endpoint did not start: {last[0]}") from error
+        undo.pop_all()
+    return Endpoint(url=url, token=token, models=tuple(models))
+
+
+def stop() -> None:
+    """End the endpoint of this Ray, its replicas and its proxy; Ray itself stays."""
+    if ray.is_initialized():
+        serve.shutdown()
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A TCP port that is free now, by binding to it."""
+    with socket.create_server((host, 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def _deployment(build: Callable[[], ASGIApp], replicas: int, cpus: float) -> serve.Deployment:
+    return serve.deployment(
+        name="models",
+        num_replicas=replicas,
+        ray_actor_options={"num_cpus": cpus, "runtime_env": {"env_vars": _threads(cpus)}},
+        max_ongoing_requests=QUEUE + SPARE,
+        max_queued_requests=QUEUE * replicas,
+        max_constructor_retry_count=1,
+        graceful_shutdown_timeout_s=5.0,
+        graceful_shutdown_wait_loop_s=0.2,
+    )(serve.ingress(build)())
+
+
+def _builder(models: Mapping[str, str | Path], loader: Loader, token_digest: str) -> Callable[[], ASGIApp]:
+    """What a replica calls to make its application; it holds names and a digest, no model."""
+
+    def build() -> ASGIApp:
+        return application({name: loader(folder) for name, folder in models.items()}, token_digest, queue=QUEUE)
+
+    return build
+
+
+def _threads(cpus: float) -> dict[str, str]:
+    """What bounds torch's threads in a replica, whatever the cluster was started with."""
+    count = str(max(1, int(cpus)))
+    return {name: count for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+
+
+def _check(models: Mapping[str, str | Path], host: str, port: int, replicas: int, cpus: float) -> None:
+    if not models:
+        raise InvalidValue("models has no entries; give at least one surrogate to serve.")
+    for name in models:
+        if not name or not all(c.isalnum() or c in "-_." for c in name):
+            raise InvalidValue(f"model name = {name!r} cannot be part of a URL; use letters, digits, '-', '_', '.'.")
+    check_integer("replicas", replicas, low=1, high=1000)
+    check_number("cpus", cpus, low=0.01, high=1024)
+    if not ray.is_initialized():
+        raise InvalidValue("Ray is not initialised; start or join a cluster first.")
+    if serve.status().proxies:
+        raise InvalidValue("Ray Serve runs in this Ray already, with its own address; stop it or use another cluster.")
+    if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1":
+        raise InvalidValue("RAY_SERVE_ENABLE_HA_PROXY is set, and that proxy listens on every interface; unset it.")
+    free = ray.available_resources().get("CPU", 0.0)
+    if free < replicas * cpus:
+        raise InvalidValue(f"{replicas} replicas of {cpus:g} CPUs do not fit the {free:g} CPUs that Ray has free.")
+    check_port(host, port)
+
+
+def check_port(host: str, port: int) -> None:
+    """Refuse an address of this machine that cannot be listened on."""
+    check_integer("port", port, low=1, high=65535)
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise InvalidValue(f"{host}:{port} cannot be listened on ({error.strerror}); choose another port.") from None
+
+
+def _await_ready(url: str) -> None:
+    """Return when /readyz says so; TimeoutError after READY_WITHIN."""
+    end = time.monotonic() + READY_WITHIN
+    with httpx.Client(timeout=5.0, trust_env=False) as http:
+        while time.monotonic() < end:
+            with contextlib.suppress(httpx.TransportError):
+                if http.get(f"{url}/readyz").status_code == 200:
+                    return
+            time.sleep(0.1)
+    raise TimeoutError(f"{url}/readyz was not ready within {READY_WITHIN:g} s")

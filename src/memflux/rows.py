@@ -1,0 +1,227 @@
+"""Rows of a data set: devices, drives, traces and how they came about, as columns of an Arrow table.
+
+A row is a device. Column names are the Device fields, the numbers of the drive ("amplitude",
+"period"; other ones carry the prefix "drive_", because "width" is taken), "voltage" and
+"current" (lists of float64 on the phase grid), "status_class", "status" and the biography.
+"""
+
+import dataclasses
+import os
+import socket
+import time
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Float, Int, UInt8
+
+from memflux import waveform
+from memflux.device import FIELDS, FOLLOWS, Devices
+from memflux.errors import DataError, InvalidValue
+from memflux.space import DRIVE_PARAMETERS
+from memflux.traces import STATUS_CLASSES, Traces
+from memflux.waveform import Waveform
+
+# How a row came about: no part of the content hash, because it differs from run to run.
+BIOGRAPHY: Mapping[str, pa.DataType] = {
+    "host": pa.string(),
+    "pid": pa.int64(),
+    "finished_at": pa.float64(),  # s since 1970, UTC
+    "wall_time_s": pa.float64(),
+    "newton_steps": pa.int64(),  # -1: the predictor does not say
+    "rejected_steps": pa.int64(),
+    "rescues": pa.int64(),
+    "engine": pa.string(),
+    "cpu_target": pa.string(),
+    "solver_version": pa.string(),
+}
+REPEATED = ("contact_density", "status_class", "status", "host", "engine", "cpu_target", "solver_version")
+CLASS_BYTES = 32  # width of a status class within the content hash
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Rows:
+    """B rows as arrays."""
+
+    index: Int[np.ndarray, " B"]
+    devices: Devices
+    drive: Mapping[str, np.ndarray]  # column name to [B]
+    voltage: Float[np.ndarray, "B T"]  # V
+    current: Float[np.ndarray, "B T"]  # A; NaN from the level on that a failed solve did not reach
+    conduction: Float[np.ndarray, "B T"] | None = None  # A
+    status_class: np.ndarray  # [B] of str
+    status: np.ndarray  # [B] of str
+    biography: Mapping[str, np.ndarray]  # column name to [B]
+
+    def to_table(self) -> pa.Table:
+        """The rows as an Arrow table; a field that follows another one is null."""
+        columns: dict[str, pa.Array] = {"index": pa.array(self.index, pa.int64())}
+        for name, values in self.devices.columns().items():
+            columns[name] = pa.array(values, mask=np.isnan(values)) if name in FOLLOWS else _array(values)
+        columns |= {name: pa.array(values, pa.float64()) for name, values in self.drive.items()}
+        columns |= {"voltage": _lists(self.voltage), "current": _lists(self.current)}
+        if self.conduction is not None:
+            columns["conduction"] = _lists(self.conduction)
+        columns |= {"status_class": _array(self.status_class), "status": _array(self.status)}
+        columns |= {name: pa.array(self.biography[name], kind) for name, kind in BIOGRAPHY.items()}
+        return pa.table(columns)
+
+    @classmethod
+    def from_table(cls, table: pa.Table, drive_columns: tuple[str, ...]) -> Self:
+        """The inverse of `to_table`. Raises DataError where columns are missing or ragged."""
+        wanted = {"index", *FIELDS, *drive_columns, "voltage", "current", "status_class", "status", *BIOGRAPHY}
+        if missing := sorted(wanted - set(table.column_names)):
+            raise DataError(f"the table has no column {', '.join(missing)}.")
+        lists = {name: _matrix(name, table[name]) for name in ("voltage", "current")}
+        return cls(
+            index=_values(table["index"]),
+            devices=Devices(**{name: _field(name, table[name]) for name in FIELDS}),
+            drive={name: _values(table[name]) for name in drive_columns},
+            conduction=_matrix("conduction", table["conduction"]) if "conduction" in table.column_names else None,
+            status_class=_values(table["status_class"]),
+            status=_values(table["status"]),
+            biography={name: _values(table[name]) for name in BIOGRAPHY},
+            **lists,
+        )
+
+    def content(self) -> UInt8[np.ndarray, "B W"]:
+        """What the content hash covers, one row of bytes a device, independent of how rows are sharded.
+
+        Index, resolved device, drive, status class, voltage and current; every NaN is the same NaN.
+        """
+        devices = self.devices.resolved()
+        numbers = [self.index, *(getattr(devices, n) for n in FIELDS if n != "contact_density"), *self.drive.values()]
+        names = [devices.contact_density.astype(f"S{CLASS_BYTES}"), self.status_class.astype(f"S{CLASS_BYTES}")]
+        block = np.concatenate(
+            [np.stack([n.astype("<f8") for n in numbers], axis=1), self.voltage, self.current], axis=1
+        )
+        block = np.ascontiguousarray(np.where(np.isnan(block), np.nan, block), dtype="<f8")
+        return np.concatenate(
+            [block.view(np.uint8), *(n.view(np.uint8).reshape(len(n), CLASS_BYTES) for n in names)], axis=1
+        )
+
+    def __len__(self) -> int:
+        return int(self.index.size)
+
+    def __getitem__(self, rows: "slice | np.ndarray") -> Self:
+        return dataclasses.replace(
+            self,
+            index=self.index[rows],
+            devices=self.devices[rows],  # type: ignore[arg-type]
+            drive={name: values[rows] for name, values in self.drive.items()},
+            voltage=self.voltage[rows],
+            current=self.current[rows],
+            conduction=None if self.conduction is None else self.conduction[rows],
+            status_class=self.status_class[rows],
+            status=self.status[rows],
+            biography={name: values[rows] for name, values in self.biography.items()},
+        )
+
+
+def drive_family(drive: Waveform) -> dict[str, Any]:
+    """Kind and constants of a drive, JSON-ready: everything but the numbers that vary by device."""
+    return {k: v for k, v in drive.to_dict().items() if k not in drive.bounds or np.ndim(getattr(drive, k)) == 0}
+
+
+def drive_columns(family: Mapping[str, Any]) -> tuple[str, ...]:
+    """The columns that the drive's numbers go to, in a fixed order."""
+    return tuple(_column_of(name) for name in waveform.KINDS[family["kind"]].bounds)
+
+
+def build_drive(family: Mapping[str, Any], columns: Mapping[str, np.ndarray]) -> Waveform:
+    """The drive of all rows: one where the family fixes every number, else a batch."""
+    names = waveform.KINDS[family["kind"]].bounds
+    return waveform.from_dict({**family, **{n: columns[_column_of(n)] for n in names if n not in family}})
+
+
+def _column_of(name: str) -> str:
+    return name if name in DRIVE_PARAMETERS else f"drive_{name}"
+
+
+def rows_of(
+    index: np.ndarray, devices: Devices, drive: Waveform, traces: Traces, biography: Mapping[str, object]
+) -> Rows:
+    """Rows from a solve; what `biography` does not say is filled in here and from the history.
+
+    Raises InvalidValue where the traces do not lie on the phase grid of the drive, because the
+    data set stores no times.
+    """
+    count = (len(devices),)
+    samples, rest = divmod(traces.time.shape[1] - 1, traces.cycles)
+    if rest or samples < 4 or not np.allclose(traces.time, drive.grid(samples)[0], rtol=1e-12, atol=0.0):
+        raise InvalidValue("the traces do not lie on the phase grid of their drive; use accurate or fast control.")
+    return Rows(
+        index=np.asarray(index, dtype=np.int64),
+        devices=devices,
+        drive={_column_of(n): np.array(np.broadcast_to(getattr(drive, n), count), np.float64) for n in drive.bounds},
+        voltage=np.asarray(traces.voltage),
+        current=np.asarray(traces.current),
+        conduction=traces.conduction,
+        status_class=traces.status_class,
+        status=traces.status,
+        biography=_biography(traces, biography),
+    )
+
+
+def _biography(traces: Traces, known: Mapping[str, object]) -> dict[str, np.ndarray]:
+    count = len(traces)
+    histories = traces.history or (None,) * count
+    told = {
+        "newton_steps": [-1 if h is None else h.newton_steps for h in histories],
+        "rejected_steps": [-1 if h is None else h.rejected.size for h in histories],
+        "rescues": [-1 if h is None else h.rescues for h in histories],
+        "wall_time_s": [float("nan") if h is None else h.wall_time for h in histories],
+    }
+    here = {"host": socket.gethostname(), "pid": os.getpid(), "finished_at": time.time(), "cpu_target": ""}
+    full = {"engine": "", "solver_version": ""} | here | told | dict(known)
+    columns = {}
+    for name, kind in BIOGRAPHY.items():
+        dtype = object if pa.types.is_string(kind) else kind.to_pandas_dtype()
+        columns[name] = np.array(np.broadcast_to(np.asarray(full[name], dtype=dtype), (count,)))
+    return columns
+
+
+def unknown_classes(status_class: np.ndarray) -> list[str]:
+    """Status classes that this version does not know."""
+    return sorted(set(np.unique(status_class.astype(str))) - set(STATUS_CLASSES))
+
+
+def _array(values: np.ndarray) -> pa.Array:
+    return pa.array(values.astype(object) if values.dtype.kind == "U" else values)
+
+
+def _lists(values: np.ndarray) -> pa.ListArray:
+    rows, length = values.shape
+    offsets = (np.arange(rows + 1) * length).astype(np.int32)
+    return pa.ListArray.from_arrays(offsets, pa.array(np.ascontiguousarray(values).reshape(-1), pa.float64()))
+
+
+def _matrix(name: str, column: pa.ChunkedArray) -> np.ndarray:
+    """A list column as [B, T], without an object a row; a null is a row of NaN."""
+    lengths = pc.min_max(pc.list_value_length(column)).as_py()
+    if lengths["min"] != lengths["max"]:
+        raise DataError(f"column {name} has lists of {lengths['min']} to {lengths['max']} values; they must be equal.")
+    values = np.full((len(column), lengths["max"] or 0), np.nan)
+    if column.null_count:
+        column_valid = column.is_valid().to_numpy()
+        values[column_valid] = pc.list_flatten(column.drop_null()).to_numpy().reshape(-1, values.shape[1])
+    else:
+        values = pc.list_flatten(column).to_numpy().reshape(values.shape)
+    return values
+
+
+def _values(column: pa.ChunkedArray) -> np.ndarray:
+    """A plain column; of strings, the repeated ones are shared objects."""
+    if pa.types.is_dictionary(column.type):
+        array = column.unify_dictionaries().combine_chunks()
+        return array.dictionary.to_numpy(zero_copy_only=False).astype(object)[array.indices.to_numpy()]
+    return column.to_numpy()
+
+
+def _field(name: str, column: pa.ChunkedArray) -> np.ndarray:
+    values = _values(column)
+    if name == "contact_density":
+        return values.astype("U16")
+    return values.astype(bool if name == "barrier_lowering" else np.float64)

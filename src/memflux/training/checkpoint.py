@@ -1,0 +1,123 @@
+"""The folder of a surrogate: `weights.safetensors` and `surrogate.json`. Nothing is ever unpickled."""
+
+import json
+import math
+import shutil
+import uuid
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
+
+from memflux import __version__
+from memflux.errors import DataError, InvalidValue
+
+FORMAT = 1
+WEIGHTS = "weights.safetensors"
+DOCUMENT = "surrogate.json"
+MAX_WEIGHTS = 2 * 1024**3  # bytes
+MAX_DOCUMENT = 16 * 1024**2  # bytes
+
+
+def write_folder(folder: str | Path, document: Mapping[str, object], module: nn.Module) -> None:
+    """Write both files beside `folder` and rename them into place; an older surrogate there is replaced.
+
+    `document` gains "format" and "memflux" (the version); weights are kept in float32, the precision
+    of training. Raises InvalidValue where `folder` holds
+    something that is not a surrogate.
+    """
+    target = Path(folder)
+    if target.exists() and not (target / DOCUMENT).is_file() and (not target.is_dir() or any(target.iterdir())):
+        raise InvalidValue(f"{target} exists and holds no surrogate; give a new or empty folder.")
+    state = module.state_dict()
+    tensors = {name: value.detach().to("cpu", torch.float32).contiguous() for name, value in state.items()}
+    full = {"format": FORMAT, "memflux": __version__, **document}
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fresh = target.parent / f".{target.name}.{uuid.uuid4().hex}.new"
+    fresh.mkdir()
+    try:
+        (fresh / WEIGHTS).write_bytes(save_tensors(tensors))
+        (fresh / DOCUMENT).write_text(json.dumps(full, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        _put(fresh, target)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def read_document(folder: str | Path) -> dict[str, Any]:
+    """`surrogate.json` of a folder, its format checked; DataError where it is missing or damaged."""
+    path = Path(folder) / DOCUMENT
+    try:
+        document = json.loads(_read(path, MAX_DOCUMENT))
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON ({error}); copy or train the surrogate again.") from None
+    version = document.get("format") if isinstance(document, dict) else None
+    if version != FORMAT:
+        raise DataError(
+            f"{path} has format {version!r} and this memflux {__version__} reads {FORMAT}; "
+            "use the version that wrote it, or train again."
+        )
+    return document
+
+
+def check_keys(found: object, wanted: Iterable[str], where: str) -> None:
+    """DataError where `found` is no mapping with exactly the `wanted` keys; `where` names it."""
+    if not isinstance(found, Mapping):
+        raise DataError(f"{where} holds no JSON object; copy or train the surrogate again.")
+    if missing := sorted(set(wanted) - set(found)):
+        raise DataError(f"{where} has no {', '.join(missing)}; copy or train the surrogate again.")
+    if unknown := sorted(set(found) - set(wanted)):
+        raise DataError(f"{where} has the unknown {', '.join(unknown)}; use the version of memflux that wrote it.")
+
+
+def load_weights(folder: str | Path, module: nn.Module) -> None:
+    """Fill `module` (which may be on the meta device) from the folder: same names, shapes and types, finite."""
+    path = Path(folder) / WEIGHTS
+    try:
+        tensors = load_tensors(_read(path, MAX_WEIGHTS))
+    except SafetensorError as error:
+        raise DataError(f"{path} is damaged ({error}); copy or train the surrogate again.") from None
+    wanted = module.state_dict()
+    check_keys(tensors, wanted, str(path))
+    for name, value in tensors.items():
+        _check_tensor(f"{name} in {path}", value, wanted[name])
+    module.load_state_dict(tensors, strict=True, assign=True)
+
+
+def _check_tensor(where: str, found: Tensor, wanted: Tensor) -> None:
+    if found.shape != wanted.shape:
+        raise DataError(
+            f"{where} has shape {tuple(found.shape)} and the model needs {tuple(wanted.shape)}; train again."
+        )
+    if found.dtype != wanted.dtype:
+        raise DataError(f"{where} has type {found.dtype} and the model needs {wanted.dtype}; train again.")
+    if not math.isfinite(float(found.double().abs().sum())):
+        raise DataError(f"{where} holds numbers that are not finite; copy or train the surrogate again.")
+
+
+def _read(path: Path, limit: int) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > limit:
+            raise DataError(f"{path} has {size} bytes and may have {limit}; it is not a surrogate of this format.")
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); give a folder that holds a surrogate.") from None
+
+
+def _put(fresh: Path, target: Path) -> None:
+    """Rename `fresh` to `target`; what was there is moved aside first and then removed."""
+    aside = target.parent / f".{target.name}.{uuid.uuid4().hex}.old"
+    if target.exists():
+        target.rename(aside)
+    try:
+        fresh.rename(target)
+    except OSError:
+        if aside.exists():
+            aside.rename(target)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)

@@ -1,0 +1,153 @@
+"""The spectral model: scaled parameters to coefficients of an orthogonal basis of curve shapes.
+
+A curve is split into its peak and its shape (current over peak). The basis over the phase of the
+drive are the leading singular vectors of the training shapes. Coefficients and logarithm of the
+peak are a polynomial of the parameters, fitted by ridge regression, plus a few small networks
+whose mean corrects it.
+"""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Mapping
+from typing import Self
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from memflux.errors import check_integer, check_names
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class SpectralConfig:
+    """Architecture of a `Spectral` model."""
+
+    components: int = 24
+    """Basis curves kept; fewer where the training set spans fewer."""
+    degree: int = 2
+    """Degree of the polynomial that the networks correct: 0, 1 or 2."""
+    members: int = 4
+    """Networks that are trained side by side and averaged."""
+    width: int = 64
+    """Units of each hidden layer."""
+    layers: int = 2
+    """Hidden layers of each network."""
+
+    def __post_init__(self) -> None:
+        check_integer("components", self.components, low=1, high=1024)
+        check_integer("degree", self.degree, low=0, high=2)
+        check_integer("members", self.members, low=1, high=64)
+        check_integer("width", self.width, low=1, high=4096)
+        check_integer("layers", self.layers, low=1, high=16)
+
+    def to_dict(self) -> dict[str, int]:
+        """JSON-ready."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, object]) -> Self:
+        """The inverse of `to_dict`; unknown fields are refused."""
+        check_names("field of a spectral model", fields, [f.name for f in dataclasses.fields(cls)])
+        return cls(**fields)  # type: ignore[arg-type]
+
+
+class Spectral(nn.Module):
+    """P scaled parameters to a shape [T] of peak magnitude about 1 and a standardised log peak.
+
+    Basis, polynomial and output scale are buffers, measured once by `prepare`; the networks are
+    the parameters. Build under a seeded generator of torch.
+    """
+
+    mean_shape: Tensor  # [T]
+    basis: Tensor  # [K, T], orthonormal rows
+    polynomial: Tensor  # [Q, K + 1]
+    output_scale: Tensor  # [K + 1]
+    log_peak_deviation: Tensor  # []
+
+    def __init__(self, config: SpectralConfig, *, inputs: int, times: int) -> None:
+        super().__init__()
+        self.config = config
+        outputs = config.components + 1
+        self.register_buffer("mean_shape", torch.zeros(times))
+        self.register_buffer("basis", torch.zeros(config.components, times))
+        self.register_buffer("polynomial", torch.zeros(_terms(inputs, config.degree), outputs))
+        self.register_buffer("output_scale", torch.ones(outputs))
+        self.register_buffer("log_peak_deviation", torch.ones(()))
+        sizes = [inputs, *[config.width] * config.layers, outputs]
+        self.weights = nn.ParameterList()
+        self.biases = nn.ParameterList()
+        for fan_in, fan_out in itertools.pairwise(sizes):
+            self.weights.append(torch.randn(config.members, fan_in, fan_out) / math.sqrt(fan_in))
+            self.biases.append(torch.rand(config.members, 1, fan_out) * 2.0 - 1.0)
+        with torch.no_grad():
+            self.biases[-1].zero_()
+
+    @torch.no_grad()
+    def prepare(
+        self, unit: Float[Tensor, "N P"], shape: Float[Tensor, "N T"], log_peak: Float[Tensor, " N"], deviation: float
+    ) -> None:
+        """Measure basis, polynomial and output scale on a training set in float64.
+
+        `deviation` is that of ln(peak), which turns an error of the log peak into one of the curve.
+        """
+        mean = shape.mean(0)
+        basis = torch.linalg.svd(shape - mean, full_matrices=False)[2][: self.config.components]
+        self.mean_shape.copy_(mean)
+        self.basis[: len(basis)] = basis  # further rows stay zero
+        self.log_peak_deviation.fill_(deviation)
+        target = torch.cat([(shape - mean) @ self.basis.T.double(), log_peak[:, None]], dim=1)
+        terms = _monomials(unit, self.config.degree)
+        normal = terms.T @ terms + 1e-3 * torch.eye(terms.shape[1], dtype=terms.dtype)
+        fitted = torch.linalg.solve(normal, terms.T @ target)
+        self.polynomial.copy_(fitted)
+        left = (target - terms @ fitted).std(0)
+        # The geometric mean of the own and the largest scale: small coefficients learn, but matter less.
+        self.output_scale.copy_(torch.sqrt(left * left.max()).clamp_min(1e-8))
+
+    def members_of(self, unit: Float[Tensor, "B P"]) -> Float[Tensor, "M B K"]:
+        """Coefficients and standardised log peak (last column) as each member predicts them."""
+        last = len(self.weights) - 1
+        hidden = (2.0 * unit - 1.0).expand(self.config.members, -1, -1)
+        for k, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            hidden = torch.baddbmm(bias, hidden, weight)
+            if k < last:
+                hidden = torch.nn.functional.silu(hidden)
+        return _monomials(unit, self.config.degree) @ self.polynomial + hidden * self.output_scale
+
+    def forward(self, unit: Float[Tensor, "B P"]) -> tuple[Float[Tensor, "B T"], Float[Tensor, " B"]]:
+        """Shapes and standardised log peaks, averaged over the members."""
+        out = self.members_of(unit).mean(0)
+        return self.mean_shape + out[:, :-1] @ self.basis, out[:, -1]
+
+    def loss(
+        self, unit: Float[Tensor, "B P"], shape: Float[Tensor, "B T"], log_peak: Float[Tensor, " B"]
+    ) -> Float[Tensor, ""]:
+        """Mean squared error of the current over its peak, to first order in the log peak, summed over members.
+
+        With orthonormal basis V and shape s the curve error is V^T dc + s dl, so its square is
+        |dc|^2 + 2 dl dc.(V s) + dl^2 |s|^2; what the basis cannot hold is a constant and left out.
+        """
+        out = self.members_of(unit)
+        wanted = (shape - self.mean_shape) @ self.basis.T
+        dc = out[..., :-1] - wanted
+        dl = (out[..., -1] - log_peak) * self.log_peak_deviation
+        along = (dc * (shape @ self.basis.T)).sum(-1)
+        square = (dc * dc).sum(-1) + 2.0 * dl * along + dl * dl * (shape * shape).sum(-1)
+        return square.mean(1).sum() / shape.shape[1]
+
+
+def _terms(inputs: int, degree: int) -> int:
+    return (1, 1 + inputs, 1 + inputs + inputs * (inputs + 1) // 2)[degree]
+
+
+def _monomials(unit: Float[Tensor, "B P"], degree: int) -> Float[Tensor, "B Q"]:
+    """1, x_i, x_i x_j of x = 2 unit - 1, up to `degree`."""
+    x = 2.0 * unit - 1.0
+    parts = [torch.ones_like(x[:, :1])]
+    if degree >= 1:
+        parts.append(x)
+    if degree == 2:
+        i, j = torch.triu_indices(x.shape[1], x.shape[1], device=x.device)
+        parts.append(x[:, i] * x[:, j])
+    return torch.cat(parts, dim=1)

@@ -1,0 +1,228 @@
+"""A trained model as a Predictor: SI in, SI out, with its scaling, its space and its record."""
+
+import dataclasses
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from memflux.contracts import CurveCost
+from memflux.device import Devices
+from memflux.errors import DataError, InvalidValue, check_choice, check_integer
+from memflux.space import Space
+from memflux.traces import Traces
+from memflux.training.checkpoint import check_keys, load_weights, read_document, write_folder
+from memflux.training.coverage import coverage
+from memflux.training.scaling import InputScaling, PeakScaling, PublishedScaling
+from memflux.training.spectral import Spectral, SpectralConfig
+from memflux.waveform import Waveform
+from memflux.waveform import from_dict as waveform_from_dict
+
+MODELS = ("spectral",)
+PRECISIONS = {"float64": torch.float64, "float32": torch.float32}
+CHUNK = 4096  # devices evaluated at once
+KEYS = ("format", "memflux", "model", "config", "space", "drive", "samples", "scaling", "record")
+RECORD = (
+    "seed", "schedule", "fractions", "split", "dropped", "dataset_hash", "seconds", "history", "test_errors",
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Surrogate:
+    """A Predictor and Differentiable that answers for one space, family of drive and number of cycles.
+
+    Traces carry `inside` (within the training space) and a sentence a device. `record` is what
+    training measured: seed, split, dropped rows, seconds, history, data set hash, test errors.
+    """
+
+    module: Spectral
+    space: Space
+    drive: Waveform  # of training; the base drive where the space varies it
+    samples: int  # a cycle
+    inputs: InputScaling
+    peaks: PeakScaling
+    published: PublishedScaling | None  # None where the published scaling is not defined
+    record: Mapping[str, Any]
+
+    @classmethod
+    def load(cls, path_or_name: str | Path) -> Self:
+        """A surrogate from its folder, or a pretrained one by its name.
+
+        Raises DataError where the folder is missing or damaged, or the name is unknown.
+        """
+        folder = _find(path_or_name)
+        document = read_document(folder)
+        check_keys(document, KEYS, f"{folder}/surrogate.json")
+        try:
+            surrogate = cls._from_document(document)
+        except (InvalidValue, TypeError, KeyError, AttributeError) as error:
+            reason = str(error).rstrip(".?")
+            raise DataError(f"{folder}/surrogate.json is not usable: {reason}; copy or train it again.") from None
+        load_weights(folder, surrogate.module)
+        surrogate.module.double().requires_grad_(False)
+        return surrogate
+
+    def save(self, folder: str | Path) -> None:
+        """Write the folder, at once or not at all; an older surrogate there is replaced."""
+        document = {
+            "model": "spectral",
+            "config": self.module.config.to_dict(),
+            "space": self.space.to_dict(),
+            "drive": self.drive.to_dict(),
+            "samples": self.samples,
+            "scaling": {
+                "inputs": self.inputs.to_dict(),
+                "peaks": self.peaks.to_dict(),
+                "published": None if self.published is None else self.published.to_dict(),
+            },
+            "record": dict(self.record),
+        }
+        write_folder(folder, document, self.module)
+
+    def on(self, device: str = "cpu", precision: str = "float64") -> Self:
+        """The same surrogate with its weights on a torch device ("cpu", "cuda"), in "float64" or "float32"."""
+        dtype = PRECISIONS[check_choice("precision", precision, PRECISIONS)]
+        try:
+            place = torch.device(device)
+            with torch.device("meta"):
+                module = Spectral(self.module.config, inputs=len(self.parameters), times=self._times)
+            state = {k: v.to(place, dtype, copy=True) for k, v in self.module.state_dict().items()}
+        except (RuntimeError, AssertionError) as error:
+            raise InvalidValue(f"device = {device!r} cannot be used ({error}); give 'cpu' or 'cuda'.") from None
+        module.load_state_dict(state, strict=True, assign=True)
+        return dataclasses.replace(self, module=module.requires_grad_(False))
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the P parameters."""
+        return self.inputs.names
+
+    @property
+    def cycles(self) -> int:
+        """Cycles of every drive it answers for."""
+        return self.drive.cycles
+
+    @property
+    def test_errors(self) -> Mapping[str, Any]:
+        """nMAE in A and as published on the test set: mean, median, p95, max of each."""
+        return self.record["test_errors"]
+
+    def __call__(self, devices: Devices, drive: Waveform) -> Traces:
+        """Traces [B, cycles * samples + 1] on the phase grid of `drive`.
+
+        Raises InvalidValue for a drive of another family or number of cycles than trained on.
+        """
+        drive = self._checked(drive).for_batch(len(devices))
+        unit = self.inputs.scale(self.inputs.values(devices, drive))
+        current = np.empty((len(devices), self._times))
+        with torch.no_grad():
+            for first in range(0, len(devices), CHUNK):
+                part = slice(first, first + CHUNK)
+                current[part] = self._current(self._tensor(unit[part])).numpy()
+        time, voltage = drive.grid(self.samples)
+        inside, reasons = coverage(self.space, self.drive, devices, drive)
+        traces = Traces.of(
+            time=time,
+            voltage=voltage,
+            current=current,
+            period=drive.periods(),
+            cycles=drive.cycles,
+            status=list(reasons),
+            inside=inside,
+        )
+        return _without_overflow(traces)
+
+    def value_and_gradient(
+        self, devices: Devices, drive: Waveform, cost: CurveCost
+    ) -> tuple[Float[np.ndarray, " B"], Float[np.ndarray, "B P"]]:
+        """Cost [B] and its gradient [B, P] per SI unit (eV for energies) of each parameter, by autograd."""
+        drive = self._checked(drive).for_batch(len(devices))
+        values = self.inputs.values(devices, drive)
+        unit = self.inputs.scale(values)
+        result, gradient = np.empty(len(devices)), np.empty(values.shape)
+        for first in range(0, len(devices), CHUNK):
+            part = slice(first, first + CHUNK)
+            point = self._tensor(unit[part]).requires_grad_()
+            value = cost(self._current(point), self.cycles, xp=torch)
+            (slope,) = torch.autograd.grad(value.sum(), point)
+            result[part], gradient[part] = value.detach().numpy(), slope.double().cpu().numpy()
+        return result, gradient * self.inputs.slope(values)
+
+    @property
+    def _times(self) -> int:
+        return self.cycles * self.samples + 1
+
+    def _tensor(self, unit: np.ndarray) -> Tensor:
+        basis = self.module.basis
+        return torch.tensor(unit, dtype=basis.dtype, device=basis.device)
+
+    def _current(self, unit: Float[Tensor, "B P"]) -> Float[Tensor, "B T"]:
+        """Currents [A] in float64 on the CPU; differentiable."""
+        shape, log_peak = (x.double().cpu() for x in self.module(unit))
+        return shape * torch.exp(self.peaks.mean + self.peaks.deviation * log_peak)[:, None]
+
+    def _checked(self, drive: Waveform) -> Waveform:
+        if type(drive) is not type(self.drive):
+            raise InvalidValue(
+                f"the drive is a {type(drive).__name__} and this surrogate was trained on a "
+                f"{type(self.drive).__name__}; give that, or use the solver."
+            )
+        if drive.cycles != self.cycles:
+            raise InvalidValue(
+                f"cycles = {drive.cycles} of the drive differs from the {self.cycles} this surrogate was trained on; "
+                f"give {self.cycles}, or use the solver."
+            )
+        return drive
+
+    @classmethod
+    def _from_document(cls, document: Mapping[str, Any]) -> Self:
+        """Everything but the weights, which stay on the meta device until they are loaded."""
+        check_choice("model", document["model"], MODELS)
+        space, drive = Space.from_dict(document["space"]), waveform_from_dict(document["drive"])
+        samples = check_integer("samples", document["samples"], low=4, high=1_000_000)
+        scaling = document["scaling"]
+        check_keys(scaling, ("inputs", "peaks", "published"), "scaling in surrogate.json")
+        check_keys(document["record"], RECORD, "record in surrogate.json")
+        config = SpectralConfig.from_dict(document["config"])
+        with torch.device("meta"):
+            module = Spectral(config, inputs=len(space.parameters), times=drive.cycles * samples + 1)
+        return cls(
+            module=module,
+            space=space,
+            drive=drive,
+            samples=samples,
+            inputs=InputScaling.from_dict(scaling["inputs"]),
+            peaks=PeakScaling.from_dict(scaling["peaks"]),
+            published=None if scaling["published"] is None else PublishedScaling.from_dict(scaling["published"]),
+            record=document["record"],
+        )
+
+
+def _find(path_or_name: str | Path) -> Path:
+    """The folder meant by a path or a pretrained name; DataError naming what exists."""
+    folder = Path(path_or_name)
+    if folder.is_dir():
+        return folder
+    shipped = Path(str(files("memflux"))) / "pretrained"
+    names = sorted(p.name for p in shipped.iterdir() if p.is_dir()) if shipped.is_dir() else []
+    if str(path_or_name) in names:
+        return shipped / str(path_or_name)
+    known = f"the pretrained are {', '.join(names)}" if names else "no pretrained ones are installed"
+    raise DataError(f"{path_or_name} is neither a folder nor a pretrained surrogate; {known}.")
+
+
+def _without_overflow(traces: Traces) -> Traces:
+    """Rows so far outside that the exponential overflows become failed rows of NaN."""
+    lost = ~np.isfinite(traces.current).all(axis=1)
+    if not lost.any():
+        return traces
+    status_class, status = traces.status_class.copy(), traces.status.copy()
+    status_class[lost] = "diverged"
+    status[lost] = [f"{s}; the extrapolation overflows" for s in status[lost]]
+    current = np.where(lost[:, None], np.nan, traces.current)
+    return dataclasses.replace(traces, current=current, status_class=status_class, status=status)

@@ -1,0 +1,34 @@
+import numpy as np
+import pytest
+
+from memflux.analysis.points import spread
+from memflux.device import Device
+from memflux.errors import InvalidValue
+from memflux.space import Parameter, Space
+
+
+def test_points_are_even_seeded_and_inside():
+    space = Space.preset("5d")
+    unit = spread(space, 64, seed=0)
+    assert unit.shape == (64, 5)
+    assert (np.histogram(unit[:, 2], bins=8, range=(0, 1))[0] == 8).all()
+    np.testing.assert_array_equal(unit, spread(space, 64, seed=0))
+    assert not np.array_equal(unit, spread(space, 64, seed=1))
+
+
+def test_the_rule_of_the_space_is_kept():
+    space = Space.preset("16d")
+    unit = spread(space, 100, seed=3)
+    assert len(unit) == 100
+    assert space.allowed(unit).all()
+
+
+def test_an_impossible_rule_is_an_error():
+    space = Space(
+        name="none",
+        parameters=(Parameter(name="barrier_left", low=2.0, high=3.0),),
+        device=Device(),
+        rule="within_gap",
+    )
+    with pytest.raises(InvalidValue, match="allows almost no point"):
+        spread(space, 4, seed=0)

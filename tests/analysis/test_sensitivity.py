@@ -1,0 +1,143 @@
+import json
+
+import numpy as np
+import pytest
+
+from memflux.analysis.sensitivity import SobolResult, sobol
+from memflux.compact import CompactModel
+from memflux.device import Device
+from memflux.errors import DataError, InvalidValue
+from memflux.space import Parameter, Space
+from memflux.traces import Traces
+
+MODEL = CompactModel(samples=40)
+SPACE = Space.preset("5d-parametric")
+CUBE = Space(
+    name="cube",
+    parameters=(
+        Parameter(name="relative_permittivity", low=1.0, high=2.0),
+        Parameter(name="band_gap", low=1.0, high=2.0),
+        Parameter(name="barrier_left", low=0.0, high=1.0),
+    ),
+    device=Device(),
+)
+
+
+def coordinates(devices, drive):
+    """A predictor whose curves are the coordinates of the device in the unit cube."""
+    unit = CUBE.coordinates(devices, drive)
+    current = np.concatenate([unit, np.zeros((len(unit), 2))], axis=1)
+    return Traces.of(time=np.arange(5.0), voltage=np.zeros(5), current=current, period=np.array(2.0), cycles=2)
+
+
+def ishigami(traces):
+    """Ishigami and Homma (1990), a = 7, b = 0.1, on (-pi, pi)^3; its indices are known."""
+    x = np.pi * (2.0 * traces.current[:, :3] - 1.0)
+    return np.sin(x[:, 0]) + 7.0 * np.sin(x[:, 1]) ** 2 + 0.1 * x[:, 2] ** 4 * np.sin(x[:, 0])
+
+
+def first_coordinate(traces):
+    return traces.current[:, 0]
+
+
+def test_ishigami_indices_are_the_analytic_ones():
+    result = sobol(coordinates, CUBE, [ishigami], base_samples=4096, second_order=True)
+    np.testing.assert_allclose(result.first[0], [0.3139, 0.4424, 0.0], atol=0.02)
+    np.testing.assert_allclose(result.total[0], [0.5576, 0.4424, 0.2437], atol=0.02)
+    assert result.second[0, 0, 2] == pytest.approx(0.2437, abs=0.03)
+    assert result.second[0, 0, 1] == pytest.approx(0.0, abs=0.03)
+    assert np.isnan(result.second[0, 1, 0])
+    assert result.variance[0] == pytest.approx(13.845, rel=0.02)
+    assert result.mean[0] == pytest.approx(3.5, abs=0.05)
+    assert (result.total_interval[0] > 0).all()
+    assert result.quantities == ("ishigami",)
+    assert result.evaluations == 4096 * 8
+    assert result.dropped == (0,)
+    assert result.notes == ()
+
+
+def test_compact_model_and_seeds():
+    result = sobol(MODEL, SPACE, base_samples=128)
+    again = sobol(MODEL, SPACE, base_samples=128, seed=0)
+    other = sobol(MODEL, SPACE, base_samples=128, seed=1)
+    np.testing.assert_array_equal(result.total_interval, again.total_interval)  # seed 0 is a seed
+    assert not np.array_equal(result.total, other.total)
+    assert result.second is None
+    barriers = [result.names.index(n) for n in ("barrier_left", "barrier_right")]
+    assert result.total[0, barriers].sum() > 0.8
+    assert result.evaluations == 128 * 7
+
+
+def test_rows_with_missing_values_are_left_out_and_counted():
+    def holed(traces):
+        x = traces.current[:, 0]
+        return np.where(x > 0.95, np.nan, ishigami(traces))
+
+    result = sobol(coordinates, CUBE, [holed, ishigami], base_samples=1024)
+    assert 0 < result.dropped[0] < 512
+    assert result.dropped[1] == 0
+    assert result.total[0, 1] == pytest.approx(0.44, abs=0.06)  # not the zeros of one NaN
+    assert "rows of the design are left out" in result.notes[0]
+
+
+def test_too_many_missing_values_give_no_indices():
+    result = sobol(MODEL, Space.preset("4d"), ["on_off_ratio"], base_samples=64)
+    assert np.isnan(result.first).all()
+    assert np.isnan(result.total).all()
+    assert "too few for indices" in result.notes[0]
+
+
+def test_a_constant_is_said_to_be_constant():
+    result = sobol(coordinates, CUBE, [lambda t: np.full(len(t), 0.3), ishigami], base_samples=64)
+    assert np.isnan(result.first[0]).all()
+    assert "is 0.3 for every device" in result.notes[0]
+    assert np.isfinite(result.first[1]).all()
+
+
+def test_a_single_parameter_gets_everything():
+    space = Space(name="one", parameters=CUBE.parameters[:1], device=Device())
+    result = sobol(coordinates, space, [first_coordinate], base_samples=256)
+    np.testing.assert_allclose(result.first, 1.0, atol=0.01)
+
+
+def test_results_come_back_from_their_file(tmp_path):
+    result = sobol(MODEL, Space.preset("4d"), base_samples=16, second_order=True)
+    result.to_json(tmp_path / "sobol.json")
+    back = SobolResult.from_json(tmp_path / "sobol.json")
+    assert back.to_dict() == result.to_dict()
+    np.testing.assert_array_equal(back.second, result.second)
+    assert back.names == result.names
+    assert json.loads((tmp_path / "sobol.json").read_text())["kind"] == "sobol"
+    assert [p.name for p in tmp_path.iterdir()] == ["sobol.json"]
+
+
+def test_damaged_results_are_refused(tmp_path):
+    fields = sobol(MODEL, SPACE, base_samples=16).to_dict()
+    with pytest.raises(DataError, match="has no first"):
+        SobolResult.from_dict({k: v for k, v in fields.items() if k != "first"})
+    with pytest.raises(DataError, match="'pareto'"):
+        SobolResult.from_dict(fields | {"kind": "pareto"})
+    with pytest.raises(InvalidValue, match="surprise"):
+        SobolResult.from_dict(fields | {"surprise": 1})
+    (tmp_path / "bad.json").write_text("{")
+    with pytest.raises(DataError, match="is not JSON"):
+        SobolResult.from_json(tmp_path / "bad.json")
+    with pytest.raises(DataError, match="cannot be read"):
+        SobolResult.from_json(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"base_samples": 1000}, "not a power of two; give 512 or 1024"),
+        ({"base_samples": 0}, "base_samples = 0"),
+        ({"base_samples": 2**20, "resamples": 1000}, "gigabyte"),
+        ({"seed": -1}, "seed = -1"),
+        ({"quantities": "symmetry"}, "not a list"),
+        ({"quantities": ()}, "not a list"),
+        ({"space": Space.preset("16d")}, "not independent"),
+    ],
+)
+def test_bad_arguments_are_one_sentence(changes, words):
+    with pytest.raises(InvalidValue, match=words):
+        sobol(MODEL, **({"space": SPACE} | changes))

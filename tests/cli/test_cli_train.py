@@ -1,0 +1,67 @@
+"""`memflux train` and `memflux evaluate` on a small data set of the compact model."""
+
+import json
+
+import pytest
+from typer import Typer
+from typer.testing import CliRunner
+
+from memflux.cli import train as commands
+from memflux.compact import CompactModel
+from memflux.dataset import Dataset
+from memflux.errors import InvalidValue
+from memflux.space import Space
+
+SPACE = Space.preset("5d-parametric")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("cli_train")
+    devices, drive = SPACE.sample(100, seed=0)
+    traces = CompactModel(samples=16)(devices, drive)
+    for name, space in (("data", SPACE), ("nameless", None)):
+        Dataset.write(root / name, devices=devices, drive=drive, traces=traces, space=space)
+    return root
+
+
+def run(*words):
+    app = Typer()
+    commands.register(app)
+    return CliRunner().invoke(app, [str(w) for w in words])
+
+
+def test_train_then_evaluate(folders):
+    result = run("train", folders / "data", "--out", folders / "model", "--epochs", 20, "--json")
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout)
+    assert sum(summary["split"].values()) == 100
+    assert (folders / "model" / "weights.safetensors").is_file()
+    document = json.loads((folders / "model" / "surrogate.json").read_text())
+    assert document["record"]["dataset_hash"] == Dataset.open(folders / "data").content_hash
+    errors = json.loads(run("evaluate", folders / "model", folders / "data", "--json").stdout)
+    assert errors["count"] == summary["split"]["test"]
+    assert errors["outside"] == 0
+    assert errors["nmae"] == pytest.approx(summary["test_errors"]["nmae"])
+    every = json.loads(run("evaluate", folders / "model", folders / "data", "--part", "all", "--json").stdout)
+    assert every["count"] == 100
+
+
+def test_people_get_a_table(folders):
+    result = run("train", folders / "data", "--out", folders / "table", "--epochs", 2)
+    assert result.exit_code == 0, result.output
+    assert "test_errors" in result.stdout
+
+
+def test_a_data_set_without_a_space_needs_one(folders):
+    result = run("train", folders / "nameless", "--out", folders / "other", "--epochs", 2, "--json")
+    assert isinstance(result.exception, InvalidValue)
+    assert "--space" in str(result.exception)
+    words = ("--epochs", 2, "--space", "5d-parametric", "--json")
+    assert run("train", folders / "nameless", "--out", folders / "other", *words).exit_code == 0
+
+
+@pytest.mark.parametrize("words", [("--model", "lstm"), ("--epochs", "0")])
+def test_bad_options_are_one_sentence(folders, words):
+    result = run("train", folders / "data", "--out", folders / "bad", *words)
+    assert isinstance(result.exception, InvalidValue)

@@ -1,0 +1,26 @@
+"""What all tests share. Must not import memflux: the jaxtyping hook of pytest has to come first."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def reference_data() -> Path:
+    """Folder of the published reference data; MEMFLUX_REFERENCE_DATA, or ../shared/data beside the checkout."""
+    folder = Path(os.environ.get("MEMFLUX_REFERENCE_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no reference data in {folder}; set MEMFLUX_REFERENCE_DATA to their folder")
+    return folder

@@ -1,0 +1,144 @@
+"""The endpoint on a real, small Ray; one for the whole file."""
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import compact_served
+import httpx
+import numpy as np
+import pytest
+import ray
+from compact_served import NAME, TOKEN, CompactServed, load
+
+from memflux.contracts import CurveCost
+from memflux.errors import DataError, InvalidValue, ServiceError
+from memflux.platform import client as client_file
+from memflux.platform.client import Client
+from memflux.platform.cluster import local_cluster
+from memflux.platform.serve import check_port, endpoint, free_port, start
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
+HEADERS = {"Authorization": f"Bearer {TOKEN}"}
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    # Workers cannot import this folder, so the loader travels as code.
+    ray.cloudpickle.register_pickle_by_value(compact_served)
+    with local_cluster(cores=2, object_store=2**28) as cluster:
+        yield cluster
+    ray.cloudpickle.unregister_pickle_by_value(sys.modules["compact_served"])
+
+
+@pytest.fixture(scope="module")
+def running(cluster):
+    with endpoint({NAME: "unused"}, port=free_port(), token=TOKEN, replicas=2, cpus=0.5, loader=load) as running:
+        yield running
+
+
+@pytest.fixture
+def asked(running):
+    with Client(running.url, model=NAME, token=TOKEN, timeout=60.0) as client:
+        yield client
+
+
+def test_answers_equal_the_local_model(asked, monkeypatch):
+    monkeypatch.setattr(client_file, "CURVES_A_REQUEST", 300)  # more devices than one request takes
+    model = CompactServed()
+    devices, drive = model.space.sample(1000, seed=0)
+    far, near = asked(devices, drive), model(devices, drive)
+    np.testing.assert_allclose(far.current, near.current, rtol=1e-12)
+    np.testing.assert_array_equal(far.voltage, near.voltage)
+    np.testing.assert_array_equal(far.inside, near.inside)
+    names = ("symmetry", "on_off_ratio")
+    from memflux.analysis.quantities import evaluate
+
+    local = evaluate(model, devices, drive, names)
+    np.testing.assert_allclose(asked.quantities(devices, drive, names), local, rtol=1e-12)
+    cost = CurveCost(kind="log_curve", target=near.current[0, :41])
+    for a, b in zip(
+        asked.value_and_gradient(devices[:50], drive, cost),
+        model.value_and_gradient(devices[:50], drive, cost),
+        strict=True,
+    ):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+def test_statuses_over_the_wire(running):
+    with httpx.Client(base_url=running.url, timeout=60.0, trust_env=False) as http:
+        path = f"/v1/models/{NAME}/predict"
+        assert [http.get(p).status_code for p in ("/healthz", "/readyz")] == [200, 200]
+        assert http.post(path).status_code == 401
+        assert http.post(path, headers={"Authorization": "Bearer wrong"}).status_code == 401
+        answer = http.post(path, headers=HEADERS, json={"devices": {"barrier_left": [0.1, 0.12]}})
+        assert np.shape(answer.json()["current"]) == (2, 81)
+        unknown = http.post(f"/v1/models/{NAME[:-1]}/predict", headers=HEADERS, json={})
+        assert (unknown.status_code, f"Did you mean '{NAME}'" in unknown.json()["error"]) == (404, True)
+        large = http.post(path, headers=HEADERS, content=b" " * (64 * 2**20 + 1))
+        assert (large.status_code, "send several" in large.json()["error"]) == (413, True)
+        wrong = http.post(path, headers=HEADERS, json={"devices": {"barrier_left": [99.0]}})
+        assert (wrong.status_code, "out of range" in wrong.json()["error"]) == (422, True)
+
+
+def test_ten_callers_at_once_get_their_own_answers(asked):
+    model = CompactServed()
+    asked.models()
+
+    def ask(seed: int) -> bool:
+        devices, drive = model.space.sample(200, seed=seed)
+        return np.array_equal(asked(devices, drive).current, model(devices, drive).current)
+
+    with ThreadPoolExecutor(10) as pool:
+        assert all(pool.map(ask, range(10), timeout=60))
+
+
+def test_token_is_not_shown(running):
+    assert TOKEN not in repr(running)
+
+
+def test_a_second_endpoint_in_one_ray_is_refused(running):
+    with pytest.raises(InvalidValue, match="Ray Serve runs in this Ray already"):
+        start({NAME: "unused"}, host="127.0.0.1", port=free_port(), token=TOKEN, loader=load)
+
+
+def test_what_cannot_be_served_is_a_sentence(running, monkeypatch):
+    from memflux.platform import serve as serve_file
+
+    port = int(running.url.rpartition(":")[2])
+    with pytest.raises(InvalidValue, match=f"127.0.0.1:{port} cannot be listened on"):
+        check_port("127.0.0.1", port)
+    with pytest.raises(InvalidValue, match="cannot be part of a URL"):
+        start({"a/b": "unused"}, host="127.0.0.1", port=port, token=TOKEN, loader=load)
+    with pytest.raises(InvalidValue, match="models has no entries"):
+        start({}, host="127.0.0.1", port=port, token=TOKEN, loader=load)
+    monkeypatch.setattr(serve_file.serve, "status", lambda: type("None yet", (), {"proxies": {}}))
+    with pytest.raises(InvalidValue, match="9 replicas of 1 CPUs do not fit"):
+        start({NAME: "unused"}, host="127.0.0.1", port=free_port(), token=TOKEN, replicas=9, loader=load)
+    with pytest.raises(InvalidValue, match="the token has 5 characters"):
+        start({NAME: "unused"}, host="127.0.0.1", port=free_port(), token="short", loader=load)
+    with pytest.raises(DataError, match="neither a folder nor a pretrained"):
+        start({NAME: "no-such-folder"}, host="127.0.0.1", port=free_port(), token=TOKEN)
+    monkeypatch.setenv("RAY_SERVE_ENABLE_HA_PROXY", "1")
+    with pytest.raises(InvalidValue, match="listens on every interface"):
+        start({NAME: "unused"}, host="127.0.0.1", port=port, token=TOKEN, loader=load)
+
+
+def test_the_end_is_an_end_and_a_start_that_fails_leaves_nothing(running, cluster):
+    """Last in the file: it stops the endpoint of the others."""
+    from memflux.platform.serve import stop
+
+    stop()
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{running.url}/healthz", trust_env=False)
+
+    def fails_in_replicas(folder: object) -> CompactServed:
+        if ray.get_runtime_context().get_actor_id() is not None:
+            raise RuntimeError("no such model here")
+        return CompactServed()
+
+    port = free_port()
+    with pytest.raises(ServiceError, match="did not start"):
+        start({NAME: "unused"}, host="127.0.0.1", port=port, token=TOKEN, cpus=0.5, loader=fails_in_replicas)
+    check_port("127.0.0.1", port)
+    with endpoint({NAME: "unused"}, port=port, cpus=0.5, loader=load) as again, Client(again.url, token=again.token) as client:
+        assert client.model == NAME

@@ -1,0 +1,36 @@
+"""Coverage for drives that a space does not describe."""
+
+import numpy as np
+
+from memflux.space import Space
+from memflux.training.coverage import INSIDE, coverage
+from memflux.waveform import PiecewiseLinear, Sine
+
+SPACE = Space.preset("5d-parametric")
+
+
+def test_another_family_must_be_the_trained_drive_itself():
+    devices, _ = SPACE.sample(4, seed=0)
+    trained = Sine(amplitude=5.0, period=2.0)
+    inside, reasons = coverage(SPACE, trained, devices, trained)
+    assert inside.all()
+    assert set(reasons) == {INSIDE}
+    asked = Sine(amplitude=np.array([5.0, 5.0, 6.0, 5.0]), period=2.0)
+    inside, reasons = coverage(SPACE, trained, devices, asked)
+    assert inside.tolist() == [True, True, False, True]
+    assert reasons[2] == "outside the training space: the drive differs from that of training"
+
+
+def test_knots_are_compared():
+    devices, _ = SPACE.sample(2, seed=0)
+    trained = PiecewiseLinear(times=np.array([0.0, 1.0, 2.0]), voltages=np.array([0.0, 1.0, 0.0]), cycles=2)
+    more = PiecewiseLinear(times=np.array([0.0, 1.0, 1.5, 2.0]), voltages=np.array([0.0, 1.0, 0.2, 0.0]), cycles=2)
+    assert coverage(SPACE, trained, devices, trained)[0].all()
+    assert not coverage(SPACE, trained, devices, more)[0].any()
+
+
+def test_the_first_parameter_outside_is_named():
+    devices, drive = SPACE.sample(3, seed=0)
+    far = devices.replace(vacancy_offset=0.5, barrier_right=0.3)
+    _, reasons = coverage(SPACE, drive, far, drive)
+    assert set(reasons) == {"outside the training space: vacancy_offset = 0.5 eV is beyond 0.28 to 0.32 eV"}

@@ -1,0 +1,70 @@
+"""The spectral model: its basis, its polynomial and its loss."""
+
+import numpy as np
+import pytest
+import torch
+
+from memflux.errors import InvalidValue
+from memflux.training.spectral import Spectral, SpectralConfig
+
+
+def example(count=60, times=21):
+    """Curves that are exactly quadratic in two parameters."""
+    unit = torch.rand(count, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    phase = torch.linspace(0, 6, times, dtype=torch.float64)
+    shape = unit[:, :1] * torch.sin(phase) + (unit[:, :1] * unit[:, 1:]) * torch.cos(phase)
+    return unit, shape, 2 * unit[:, 0] - unit[:, 1]
+
+
+def prepared(config, deviation=0.5):
+    unit, shape, log_peak = example()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = Spectral(config, inputs=2, times=21)
+    model.prepare(unit, shape, log_peak, deviation)
+    return model.double()
+
+
+def test_basis_is_orthonormal_and_spans_the_curves():
+    _, shape, _ = example()
+    model = prepared(SpectralConfig(components=2))
+    np.testing.assert_allclose(model.basis @ model.basis.T, np.eye(2), atol=1e-6)
+    centred = shape - model.mean_shape
+    np.testing.assert_allclose(centred @ model.basis.T @ model.basis, centred, atol=1e-6)
+
+
+def test_polynomial_alone_solves_a_quadratic_family():
+    unit, shape, log_peak = example()
+    model = prepared(SpectralConfig(components=4, members=1, degree=2))
+    with torch.no_grad():
+        for weight in model.weights:
+            weight.zero_()
+        for bias in model.biases:
+            bias.zero_()
+        guess, peak = model(unit)
+    np.testing.assert_allclose(guess, shape, atol=1e-3)
+    np.testing.assert_allclose(peak, log_peak, atol=1e-3)
+
+
+def test_loss_is_the_curve_error():
+    unit, shape, log_peak = example()
+    model = prepared(SpectralConfig(components=4, members=3), deviation=0.5)
+    wanted = 0.0
+    for out in model.members_of(unit):
+        curve = model.mean_shape + out[:, :-1] @ model.basis
+        error = curve - shape + 0.5 * (out[:, -1] - log_peak)[:, None] * shape
+        wanted += float((error**2).mean())
+    assert float(model.loss(unit, shape, log_peak)) == pytest.approx(wanted, rel=1e-4)
+
+
+def test_more_components_than_curves_are_harmless():
+    unit, _, _ = example()
+    model = prepared(SpectralConfig(components=100))
+    assert torch.isfinite(model(unit)[0]).all()
+    assert (model.basis[21:] == 0).all()
+
+
+@pytest.mark.parametrize("change", [{"components": 0}, {"degree": 3}, {"members": 0}, {"width": 0}, {"layers": 0}])
+def test_bad_configs_are_refused(change):
+    with pytest.raises(InvalidValue, match=next(iter(change))):
+        SpectralConfig(**change)
