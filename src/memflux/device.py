@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, overload
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -241,7 +241,11 @@ class Devices:
     def __len__(self) -> int:
         return int(self.length.size)
 
-    def __getitem__(self, index: "int | slice | np.ndarray") -> "Device | Devices":
+    @overload
+    def __getitem__(self, index: int | np.integer) -> Device: ...
+    @overload
+    def __getitem__(self, index: slice | np.ndarray) -> "Devices": ...
+    def __getitem__(self, index: "int | np.integer | slice | np.ndarray") -> "Device | Devices":
         if isinstance(index, int | np.integer):
             values = {name: getattr(self, name)[index].item() for name in FIELDS}
             values["vacancy_charge"] = int(values["vacancy_charge"])
@@ -252,7 +256,7 @@ class Devices:
         return Devices(**{name: getattr(self, name)[index] for name in FIELDS})
 
     def __iter__(self) -> Iterator[Device]:
-        return (self[i] for i in range(len(self)))  # type: ignore[misc]
+        return (self[i] for i in range(len(self)))
 
 
 def _stack(name: str, values: list) -> np.ndarray:

@@ -109,7 +109,7 @@ class Rows:
         return dataclasses.replace(
             self,
             index=self.index[rows],
-            devices=self.devices[rows],  # type: ignore[arg-type]
+            devices=self.devices[rows],
             drive={name: values[rows] for name, values in self.drive.items()},
             voltage=self.voltage[rows],
             current=self.current[rows],

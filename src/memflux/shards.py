@@ -92,11 +92,11 @@ def write_shard(folder: Folder, number: int, table: pa.Table) -> str:
     return name
 
 
-def sizes_on_disk(rows: Rows) -> tuple[float, float]:
-    """Bytes that a shard takes however many rows it has, and bytes a row, as `rows` have them."""
-    table = rows.to_table()
+def sizes_on_disk(parts: Sequence[Rows]) -> tuple[float, float]:
+    """Bytes that a shard takes however many rows it has, and bytes a row, as these rows have them."""
+    table = pa.concat_tables([rows.to_table() for rows in parts], promote_options="default")
     fixed = len(_encode(table.slice(0, 0)))
-    return float(fixed), (len(_encode(table)) - fixed) / len(rows)
+    return float(fixed), (len(_encode(table)) - fixed) / table.num_rows
 
 
 def _encode(table: pa.Table) -> bytes:

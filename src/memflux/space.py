@@ -103,10 +103,13 @@ class Space:
 
     def build(self, unit: Float[np.ndarray, "B P"]) -> tuple[Devices, Triangle]:
         """Devices and drive at the points `unit` of the unit cube."""
-        columns = dict(zip(self.names, self.values(unit).T, strict=True))
+        return self.at(self.values(unit))
+
+    def at(self, values: Float[np.ndarray, "B P"]) -> tuple[Devices, Triangle]:
+        """Devices and drive with the parameter values (SI, eV) of each row."""
+        columns = dict(zip(self.names, values.T, strict=True))
         drive = {name: columns.pop(name) if name in columns else getattr(self, name) for name in DRIVE_PARAMETERS}
-        devices = Devices.repeat(self.device, len(unit), **columns)
-        return devices, Triangle(cycles=self.cycles, **drive)
+        return Devices.repeat(self.device, len(values), **columns), Triangle(cycles=self.cycles, **drive)
 
     def values(self, unit: Float[np.ndarray, "B P"]) -> Float[np.ndarray, "B P"]:
         """Parameter values (SI, eV) at the points `unit` of the unit cube."""

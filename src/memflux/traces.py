@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Self
+from typing import Self, overload
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -186,7 +186,11 @@ class Traces:
     def __len__(self) -> int:
         return int(self.current.shape[0])
 
-    def __getitem__(self, index: "int | slice | np.ndarray") -> "Trace | Traces":
+    @overload
+    def __getitem__(self, index: int | np.integer) -> Trace: ...
+    @overload
+    def __getitem__(self, index: slice | np.ndarray) -> "Traces": ...
+    def __getitem__(self, index: "int | np.integer | slice | np.ndarray") -> "Trace | Traces":
         if isinstance(index, int | np.integer):
             return Trace(
                 time=self.time[index],
@@ -215,4 +219,4 @@ class Traces:
         )
 
     def __iter__(self) -> Iterator[Trace]:
-        return (self[i] for i in range(len(self)))  # type: ignore[misc]
+        return (self[i] for i in range(len(self)))

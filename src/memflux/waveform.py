@@ -123,12 +123,12 @@ def _fraction(phase: np.ndarray) -> np.ndarray:
 
 def from_dict(fields: Mapping[str, object]) -> "Waveform":
     """The inverse of `to_dict`; unknown kinds and fields are refused."""
-    rest = dict(fields)
+    rest = {k: np.asarray(v) if isinstance(v, list) else v for k, v in fields.items()}
     kind = check_choice("waveform kind", rest.pop("kind", None), KINDS)
     cls = KINDS[kind]
     check_names(f"field of a {kind} waveform", rest, [f.name for f in dataclasses.fields(cls)])
     try:
-        return cls(**rest)  # type: ignore[arg-type]
+        return cls(**{k: np.asarray(v) if isinstance(v, list) else v for k, v in rest.items()})  # type: ignore[arg-type]
     except TypeError as error:
         raise InvalidValue(f"the {kind} waveform is incomplete: {error}; give every field.") from None
 
@@ -263,7 +263,8 @@ class PulseTrain(AbstractWaveform):
         )
         levels = (low, self.amplitude, self.amplitude, low, low, self.read_voltage, self.read_voltage, low)
         time = np.cumsum(np.stack(np.broadcast_arrays(low, *steps), axis=-1), axis=-1)
-        return time, np.stack(np.broadcast_arrays(low, *levels, time[..., 0])[:-1], axis=-1)
+        voltage = np.stack(np.broadcast_arrays(low, *levels, time[..., 0])[:-1], axis=-1)
+        return np.broadcast_to(time, voltage.shape), voltage
 
     def periods(self) -> np.ndarray:
         return self._knots()[0][..., -1]

@@ -19,9 +19,9 @@ TOKEN = "a-token-for-tests-only"
 class CompactServed:
     """What `endpoint.Served` asks for; `inside` as a surrogate would say it."""
 
-    model: CompactModel = CompactModel(samples=40)
-    space: Space = Space.preset("5d-parametric")
-    drive: Waveform = Triangle(amplitude=10.0, period=8.0, cycles=2)
+    model: CompactModel = dataclasses.field(default_factory=lambda: CompactModel(samples=40))
+    space: Space = dataclasses.field(default_factory=lambda: Space.preset(NAME))
+    drive: Waveform = dataclasses.field(default_factory=lambda: Triangle(amplitude=10.0, period=8.0, cycles=2))
     cycles: int = 2
 
     @property

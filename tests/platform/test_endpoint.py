@@ -36,7 +36,9 @@ def http():
 
 def post(http, path, body, **headers):
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return http.post(f"/v1/models/{path}", content=content, headers=HEADERS | {"Content-Type": "application/json"} | headers)
+    return http.post(
+        f"/v1/models/{path}", content=content, headers=HEADERS | {"Content-Type": "application/json"} | headers
+    )
 
 
 @pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer wrong", f"Basic {TOKEN}", f"Bearer {TOKEN}x", TOKEN])

@@ -10,12 +10,14 @@ import pytest
 import ray
 from compact_served import NAME, TOKEN, CompactServed, load
 
+from memflux.analysis.quantities import evaluate
 from memflux.contracts import CurveCost
 from memflux.errors import DataError, InvalidValue, ServiceError
 from memflux.platform import client as client_file
+from memflux.platform import serve as serve_file
 from memflux.platform.client import Client
 from memflux.platform.cluster import local_cluster
-from memflux.platform.serve import check_port, endpoint, free_port, start
+from memflux.platform.serve import check_port, endpoint, free_port, start, stop
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
@@ -51,8 +53,6 @@ def test_answers_equal_the_local_model(asked, monkeypatch):
     np.testing.assert_array_equal(far.voltage, near.voltage)
     np.testing.assert_array_equal(far.inside, near.inside)
     names = ("symmetry", "on_off_ratio")
-    from memflux.analysis.quantities import evaluate
-
     local = evaluate(model, devices, drive, names)
     np.testing.assert_allclose(asked.quantities(devices, drive, names), local, rtol=1e-12)
     cost = CurveCost(kind="log_curve", target=near.current[0, :41])
@@ -102,8 +102,6 @@ def test_a_second_endpoint_in_one_ray_is_refused(running):
 
 
 def test_what_cannot_be_served_is_a_sentence(running, monkeypatch):
-    from memflux.platform import serve as serve_file
-
     port = int(running.url.rpartition(":")[2])
     with pytest.raises(InvalidValue, match=f"127.0.0.1:{port} cannot be listened on"):
         check_port("127.0.0.1", port)
@@ -125,8 +123,6 @@ def test_what_cannot_be_served_is_a_sentence(running, monkeypatch):
 
 def test_the_end_is_an_end_and_a_start_that_fails_leaves_nothing(running, cluster):
     """Last in the file: it stops the endpoint of the others."""
-    from memflux.platform.serve import stop
-
     stop()
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{running.url}/healthz", trust_env=False)
@@ -140,5 +136,3 @@ def test_the_end_is_an_end_and_a_start_that_fails_leaves_nothing(running, cluste
     with pytest.raises(ServiceError, match="did not start"):
         start({NAME: "unused"}, host="127.0.0.1", port=port, token=TOKEN, cpus=0.5, loader=fails_in_replicas)
     check_port("127.0.0.1", port)
-    with endpoint({NAME: "unused"}, port=port, cpus=0.5, loader=load) as again, Client(again.url, token=again.token) as client:
-        assert client.model == NAME

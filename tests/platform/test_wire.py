@@ -19,9 +19,7 @@ OWN = Triangle(amplitude=10.0, period=8.0, cycles=2)
 
 
 def same_devices(a: Devices, b: Devices) -> bool:
-    return all(
-        np.array_equal(getattr(a, f), getattr(b, f), equal_nan=getattr(a, f).dtype.kind == "f") for f in FIELDS
-    )
+    return all(np.array_equal(getattr(a, f), getattr(b, f), equal_nan=getattr(a, f).dtype.kind == "f") for f in FIELDS)
 
 
 @st.composite
@@ -34,7 +32,9 @@ def device_batches(draw):
         values = draw(st.lists(st.floats(low, high), min_size=count, max_size=count))
         columns[name] = np.array(values)
     if draw(st.booleans()):
-        columns["vacancy_charge"] = np.array(draw(st.lists(st.sampled_from([-1.0, 1.0, 2.0]), min_size=count, max_size=count)))
+        columns["vacancy_charge"] = np.array(
+            draw(st.lists(st.sampled_from([-1.0, 1.0, 2.0]), min_size=count, max_size=count))
+        )
         columns["barrier_lowering"] = np.array(draw(st.lists(st.booleans(), min_size=count, max_size=count)))
         kinds = st.sampled_from(["equilibrium", "lowered"])
         columns["contact_density"] = np.array(draw(st.lists(kinds, min_size=count, max_size=count)))

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from memflux.errors import InvalidValue
-from memflux.training.spectral import Spectral, SpectralConfig
+from memflux.training.spectral import SMOOTHING, Spectral, SpectralConfig
 
 
 def example(count=60, times=21):
@@ -35,7 +35,7 @@ def test_basis_is_orthonormal_and_spans_the_curves():
 
 def test_polynomial_alone_solves_a_quadratic_family():
     unit, shape, log_peak = example()
-    model = prepared(SpectralConfig(components=4, members=1, degree=2))
+    model = prepared(SpectralConfig(components=4, members=1, layers=1, degree=2))
     with torch.no_grad():
         for weight in model.weights:
             weight.zero_()
@@ -49,12 +49,22 @@ def test_polynomial_alone_solves_a_quadratic_family():
 def test_loss_is_the_curve_error():
     unit, shape, log_peak = example()
     model = prepared(SpectralConfig(components=4, members=3), deviation=0.5)
-    wanted = 0.0
+    wanted = []
     for out in model.members_of(unit):
-        curve = model.mean_shape + out[:, :-1] @ model.basis
-        error = curve - shape + 0.5 * (out[:, -1] - log_peak)[:, None] * shape
-        wanted += float((error**2).mean())
-    assert float(model.loss(unit, shape, log_peak)) == pytest.approx(wanted, rel=1e-4)
+        of_shape = model.mean_shape + out[:, :-1] @ model.basis - shape
+        of_peak = 0.5 * (out[:, -1] - log_peak)[:, None] * shape
+        square = 0.5 * (of_shape + of_peak) ** 2 + 0.5 * (of_shape**2 + of_peak**2)
+        wanted.append(float((square.mean(1) + SMOOTHING).sqrt().mean()))
+    assert float(model.loss(unit, shape, log_peak)) == pytest.approx(np.mean(wanted), rel=1e-4)
+
+
+def test_parameters_that_matter_are_felt_more():
+    unit, shape, log_peak = example()
+    wide = torch.cat([unit, torch.rand(len(unit), 1, generator=torch.Generator().manual_seed(1))], dim=1)
+    model = Spectral(SpectralConfig(components=4), inputs=3, times=21)
+    model.prepare(wide.double(), shape, log_peak, 0.5)
+    assert model.relevance.max() == 1.0
+    assert model.relevance[2] < 0.1 * model.relevance[1]
 
 
 def test_more_components_than_curves_are_harmless():

@@ -6,7 +6,7 @@ import typer
 from rich.text import Text
 
 from memflux import __version__
-from memflux.cli import ask, campaign, doctor, serve, train
+from memflux.cli import ask, campaign, doctor, report, serve, simulate, train
 from memflux.cli.output import console
 from memflux.errors import MemfluxError
 
@@ -34,11 +34,13 @@ def _root(
     """Options that come before the command."""
 
 
+simulate.register(app)
 campaign.register(app)
 doctor.register(app)
 train.register(app)
 serve.register(app)
 ask.register(app)
+report.register(app)
 
 
 def main() -> None:

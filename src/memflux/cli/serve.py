@@ -1,6 +1,7 @@
 """`memflux serve`: surrogates behind an HTTP endpoint, until Ctrl-C."""
 
 import contextlib
+import logging
 import math
 import signal
 import sys
@@ -13,6 +14,7 @@ import typer
 from memflux.cli.output import Json, console, emit
 from memflux.errors import InvalidValue
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 TOKEN_FILE = Path("~/.memflux/token")
 
 
@@ -48,6 +50,9 @@ def serve(
         load_surrogate(folder)
     path = token_file.expanduser().absolute()
     token = token_in(path)
+    if host not in LOOPBACK:
+        console.print(f"listening on {host}: the token travels unencrypted; put a TLS proxy in front of strangers")
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     with contextlib.ExitStack() as stack:
         with console.status("starting Ray and the endpoint"):
             stack.enter_context(local_cluster(cores=math.ceil(replicas * cpus), address=address))

@@ -82,7 +82,7 @@ def evaluate(
         chosen = split(devices, drive, predict.record["fractions"]).test
         if not chosen.any():
             raise InvalidValue(f"none of the {len(devices)} devices falls into the test part; give --part all.")
-        devices, drive, traces = devices[chosen], drive[chosen], traces[chosen]  # type: ignore[assignment]
+        devices, drive, traces = devices[chosen], drive[chosen], traces[chosen]
     result = compare(predict, devices, drive, traces, predict.published)
     outside = len(devices) - int(predict(devices, drive).inside.sum())  # type: ignore[union-attr]
     if outside:

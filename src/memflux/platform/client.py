@@ -70,7 +70,7 @@ class Client:
 
         def ask(part: slice) -> None:
             nonlocal inside
-            question = Question(devices=devices[part], drive=drive[part])  # type: ignore[arg-type]
+            question = Question(devices=devices[part], drive=drive[part])
             curves = curves_from_arrow(self._post("predict", question), len(question.devices), times)
             current[part], words[0, part], words[1, part] = curves.current, curves.status_class, curves.status
             if curves.inside is None or inside is None:
@@ -91,16 +91,14 @@ class Client:
             inside=inside,
         )
 
-    def quantities(
-        self, devices: Devices, drive: Waveform, names: Sequence[Quantity]
-    ) -> Float[np.ndarray, "B Q"]:
+    def quantities(self, devices: Devices, drive: Waveform, names: Sequence[Quantity]) -> Float[np.ndarray, "B Q"]:
         """Registered quantities, computed by the endpoint; NaN where undefined. Names, or descriptions."""
         wanted = tuple(_described(name) for name in names)
         drive = drive.for_batch(len(devices))
         values = np.empty((len(devices), len(wanted)))
 
         def ask(part: slice) -> None:
-            question = Question(devices=devices[part], drive=drive[part], quantities=wanted)  # type: ignore[arg-type]
+            question = Question(devices=devices[part], drive=drive[part], quantities=wanted)
             shape = (len(question.devices), len(wanted))
             values[part] = array_from_arrow(self._post("quantities", question), "values", shape)
 
@@ -116,7 +114,7 @@ class Client:
         value, gradient = np.empty(len(devices)), np.empty((len(devices), len(self.parameters)))
 
         def ask(part: slice) -> None:
-            question = Question(devices=devices[part], drive=drive[part], cost=cost)  # type: ignore[arg-type]
+            question = Question(devices=devices[part], drive=drive[part], cost=cost)
             body = self._post("gradient", question)
             value[part] = array_from_arrow(body, "cost", (len(question.devices),))
             gradient[part] = array_from_arrow(body, "gradient", (len(question.devices), len(self.parameters)))

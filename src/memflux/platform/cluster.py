@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -30,6 +31,7 @@ WORKER_ENVIRONMENT: Mapping[str, str] = {
 # Within a job step some MPIs abort when a single process initialises them and finds these.
 MPI_LAUNCHER = ("PMI_", "PMI2_", "PMIX_", "OMPI_", "PRTE_", "SLURM_STEP", "SLURM_PMI")
 OBJECT_STORE = 2**29  # bytes of shared memory; shards do not travel through it
+REACH_S = 10.0  # how long the machine at an address may take to answer
 _FOLDER = "memflux-ray-"
 
 
@@ -76,6 +78,7 @@ def local_cluster(
                 _temp_dir=str(folder),
             )
         else:
+            _check_reachable(address)
             _connect(address=address)
             count = _cores_of_cluster()
         stack.callback(ray.shutdown)
@@ -106,6 +109,17 @@ def make_token_private() -> None:
                 file.write(secrets.token_hex(32))
     if path.exists() and path.stat().st_mode & 0o077 and path.stat().st_uid == os.getuid():
         path.chmod(0o600)
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself would try for minutes where nobody listens."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        raise InvalidValue(f"address = {address!r} is not that of a Ray; give host:port, or ray://host:port.")
+    try:
+        socket.create_connection((host, int(port)), timeout=REACH_S).close()
+    except (OSError, OverflowError) as error:
+        raise ServiceError(f"no Ray at {address!r}: {error}; is it running, and reachable from here?") from None
 
 
 def _connect(**options: Any) -> None:

@@ -196,7 +196,7 @@ def _predict(model: Served, question: Question, kind: str) -> Response:
     parts = []
     for first in range(0, len(devices), CURVES_AT_ONCE):
         part = slice(first, first + CURVES_AT_ONCE)
-        parts.append(model(devices[part], drive[part]))  # type: ignore[arg-type]
+        parts.append(model(devices[part], drive[part]))
     if kind == ARROW:
         return Response(replies.curves_to_arrow(parts, model.samples), media_type=ARROW)
     return JSONResponse(replies.curves_to_json(parts[0], model.samples))

@@ -36,8 +36,8 @@ def estimate(campaign: Campaign, probe: int, on_device: Callable[[], None] = lam
     mean = disk = None
     if made:
         mean = float(np.mean([rows.biography["wall_time_s"][0] for rows in made]))
-        fixed, each = np.mean([sizes_on_disk(rows) for rows in made], axis=0)
-        disk = float(fixed * manifest.shards + each * campaign.count)
+        fixed, each = sizes_on_disk(made)
+        disk = fixed * manifest.shards + each * campaign.count
     shown = min(SHOWN, campaign.count)
     devices, drive = space.sample(shown, campaign.seed)
     values = space.values(space.coordinates(devices, drive))

@@ -128,11 +128,8 @@ def _deployment(build: Callable[[], ASGIApp], replicas: int, cpus: float) -> ser
 
 def _builder(models: Mapping[str, str | Path], loader: Loader, token_digest: str) -> Callable[[], ASGIApp]:
     """What a replica calls to make its application; it holds names and a digest, no model."""
-
-    def build() -> ASGIApp:
-        return application({name: loader(folder) for name, folder in models.items()}, token_digest, queue=QUEUE)
-
-    return build
+    # A lambda, since it is pickled by value and the type checks of a test run wrap every def.
+    return lambda: application({name: loader(folder) for name, folder in models.items()}, token_digest, QUEUE)
 
 
 def _threads(cpus: float) -> dict[str, str]:
@@ -148,7 +145,7 @@ def _check(models: Mapping[str, str | Path], host: str, port: int, replicas: int
         if not name or not all(c.isalnum() or c in "-_." for c in name):
             raise InvalidValue(f"model name = {name!r} cannot be part of a URL; use letters, digits, '-', '_', '.'.")
     check_integer("replicas", replicas, low=1, high=1000)
-    check_number("cpus", cpus, low=0.01, high=1024)
+    check_number("cpus", cpus, low=0.01, high=1024.0)
     if not ray.is_initialized():
         raise InvalidValue("Ray is not initialised; start or join a cluster first.")
     if serve.status().proxies:

@@ -126,7 +126,7 @@ def solve_all(predictor: Predictor, devices: Devices, drive: Waveform, samples: 
         raise
     except Exception:  # noqa: BLE001 - whatever a solver raises is one device's failure: find out whose
         rows = [np.arange(i, i + 1) for i in range(len(devices))]
-        return Traces.stack([_solve_one(predictor, devices[r], drive[r], samples) for r in rows])  # type: ignore[arg-type]
+        return Traces.stack([_solve_one(predictor, devices[r], drive[r], samples) for r in rows])
 
 
 def _solve_one(predictor: Predictor, device: Devices, drive: Waveform, samples: int) -> Trace:

@@ -25,7 +25,7 @@ def coverage(
     reasons = np.full(len(devices), INSIDE, dtype=object)
     rows = np.flatnonzero(~inside)
     if rows.size:
-        reasons[rows] = _reasons(space, devices[rows], drive[rows])  # type: ignore[arg-type]
+        reasons[rows] = _reasons(space, devices[rows], drive[rows])
     return inside, reasons
 
 

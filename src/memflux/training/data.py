@@ -62,7 +62,7 @@ def gather(devices: Devices, drive: Waveform, traces: Traces, space: Space) -> C
             f"{int(bad.sum())} traces hold currents that are not finite though they are marked solved, the first in "
             f"row {int(rows[bad][0])}; repair or drop them."
         )
-    chosen: Devices = devices[rows]  # type: ignore[assignment]
+    chosen: Devices = devices[rows]
     wave = drive[rows]
     samples = _samples(wave, traces, rows)
     inputs = InputScaling.of(space)

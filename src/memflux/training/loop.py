@@ -32,12 +32,12 @@ class Schedule:
     """How the optimiser runs: AdamW, a short warm-up, then a cosine to zero."""
 
     epochs: int | None = None
-    """Passes over the training set; None: as many as make 3,000 steps, and at least 100."""
+    """Passes over the training set; None: as many as make 2,500 steps, and at least 100."""
     batch_size: int = 1024
     """Devices a step; a smaller training set is one step."""
     learning_rate: float = 1e-2
     """Largest step size, reached after 5 % of the steps."""
-    weight_decay: float = 1e-2
+    weight_decay: float = 0.1
     """Decoupled decay of the weights (not the biases)."""
 
     def __post_init__(self) -> None:
@@ -49,7 +49,7 @@ class Schedule:
 
     def epochs_for(self, count: int) -> int:
         """Epochs for a training set of `count` devices."""
-        return self.epochs or max(100, 3000 // -(-count // self.batch_size))
+        return self.epochs or max(100, 2500 // -(-count // self.batch_size))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +58,7 @@ class Step:
 
     epoch: int  # finished
     epochs: int
-    loss: float  # root mean square error of the training curves over their peak
+    loss: float  # of the training set: root mean square error of the curves over their peak
     validation: float  # mean nMAE in A of the validation set
 
 
@@ -146,7 +146,7 @@ def _train(
             total += float(loss.detach()) * len(rows)
         if epoch % every == 0 or epoch == epochs:
             error = _error(module, watched, curves.current[masks.validation], peaks)
-            history.append(Step(epoch=epoch, epochs=epochs, loss=math.sqrt(total / count), validation=error))
+            history.append(Step(epoch=epoch, epochs=epochs, loss=total / count, validation=error))
             if error < best:
                 best, kept = error, copy.deepcopy(module.state_dict())
             if on_progress is not None:
@@ -206,5 +206,5 @@ def _published(current: np.ndarray) -> PublishedScaling | None:
 def _test_errors(
     surrogate: Surrogate, devices: Devices, drive: Waveform, traces: Traces, rows: np.ndarray
 ) -> dict[str, object]:
-    result = evaluate(surrogate, devices[rows], drive[rows], traces[rows], surrogate.published)  # type: ignore[arg-type]
+    result = evaluate(surrogate, devices[rows], drive[rows], traces[rows], surrogate.published)
     return {k: v for k, v in result.to_dict().items() if k in ("count", "nmae", "nmae_scaled")}

@@ -18,20 +18,23 @@ from torch import Tensor, nn
 
 from memflux.errors import check_integer, check_names
 
+SMOOTHING = 1e-6  # keeps the square root of a vanishing error differentiable
+RIDGE = 1e-3
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class SpectralConfig:
     """Architecture of a `Spectral` model."""
 
-    components: int = 24
+    components: int = 32
     """Basis curves kept; fewer where the training set spans fewer."""
-    degree: int = 2
+    degree: int = 1
     """Degree of the polynomial that the networks correct: 0, 1 or 2."""
     members: int = 4
     """Networks that are trained side by side and averaged."""
     width: int = 64
     """Units of each hidden layer."""
-    layers: int = 2
+    layers: int = 4
     """Hidden layers of each network."""
 
     def __post_init__(self) -> None:
@@ -61,6 +64,7 @@ class Spectral(nn.Module):
 
     mean_shape: Tensor  # [T]
     basis: Tensor  # [K, T], orthonormal rows
+    relevance: Tensor  # [P], in (0, 1]: how strongly the networks feel each parameter at first
     polynomial: Tensor  # [Q, K + 1]
     output_scale: Tensor  # [K + 1]
     log_peak_deviation: Tensor  # []
@@ -71,6 +75,7 @@ class Spectral(nn.Module):
         outputs = config.components + 1
         self.register_buffer("mean_shape", torch.zeros(times))
         self.register_buffer("basis", torch.zeros(config.components, times))
+        self.register_buffer("relevance", torch.ones(inputs))
         self.register_buffer("polynomial", torch.zeros(_terms(inputs, config.degree), outputs))
         self.register_buffer("output_scale", torch.ones(outputs))
         self.register_buffer("log_peak_deviation", torch.ones(()))
@@ -97,18 +102,19 @@ class Spectral(nn.Module):
         self.basis[: len(basis)] = basis  # further rows stay zero
         self.log_peak_deviation.fill_(deviation)
         target = torch.cat([(shape - mean) @ self.basis.T.double(), log_peak[:, None]], dim=1)
-        terms = _monomials(unit, self.config.degree)
-        normal = terms.T @ terms + 1e-3 * torch.eye(terms.shape[1], dtype=terms.dtype)
-        fitted = torch.linalg.solve(normal, terms.T @ target)
+        weight = torch.ones_like(target[0])
+        weight[-1] = deviation * shape.square().sum(1).mean().sqrt()
+        self.relevance.copy_(_relevance(unit, target * weight))
+        fitted = _ridge(unit, target, self.config.degree)
         self.polynomial.copy_(fitted)
-        left = (target - terms @ fitted).std(0)
-        # The geometric mean of the own and the largest scale: small coefficients learn, but matter less.
-        self.output_scale.copy_(torch.sqrt(left * left.max()).clamp_min(1e-8))
+        left = (target - _monomials(unit, self.config.degree) @ fitted).std(0)
+        # Between the own scale and the largest: small coefficients are learned too, but matter less.
+        self.output_scale.copy_((left**0.25 * left.max() ** 0.75).clamp_min(1e-8))
 
     def members_of(self, unit: Float[Tensor, "B P"]) -> Float[Tensor, "M B K"]:
         """Coefficients and standardised log peak (last column) as each member predicts them."""
         last = len(self.weights) - 1
-        hidden = (2.0 * unit - 1.0).expand(self.config.members, -1, -1)
+        hidden = ((2.0 * unit - 1.0) * self.relevance).expand(self.config.members, -1, -1)
         for k, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             hidden = torch.baddbmm(bias, hidden, weight)
             if k < last:
@@ -123,18 +129,20 @@ class Spectral(nn.Module):
     def loss(
         self, unit: Float[Tensor, "B P"], shape: Float[Tensor, "B T"], log_peak: Float[Tensor, " B"]
     ) -> Float[Tensor, ""]:
-        """Mean squared error of the current over its peak, to first order in the log peak, summed over members.
+        """Root mean square error of the current over its peak, averaged over devices and members.
 
-        With orthonormal basis V and shape s the curve error is V^T dc + s dl, so its square is
-        |dc|^2 + 2 dl dc.(V s) + dl^2 |s|^2; what the basis cannot hold is a constant and left out.
+        With orthonormal basis V and shape s the error is V^T dc + s dl to first order in the log
+        peak, so its square is |dc|^2 + 2 dl dc.(V s) + dl^2 |s|^2. The middle term counts half: in
+        full, a wrong peak and the opposite error of the shape would cost nothing to first order
+        and drift far along that valley; without it, errors that do cancel would be paid twice.
+        What the basis cannot hold is a constant and left out.
         """
         out = self.members_of(unit)
-        wanted = (shape - self.mean_shape) @ self.basis.T
-        dc = out[..., :-1] - wanted
+        dc = out[..., :-1] - (shape - self.mean_shape) @ self.basis.T
         dl = (out[..., -1] - log_peak) * self.log_peak_deviation
         along = (dc * (shape @ self.basis.T)).sum(-1)
-        square = (dc * dc).sum(-1) + 2.0 * dl * along + dl * dl * (shape * shape).sum(-1)
-        return square.mean(1).sum() / shape.shape[1]
+        square = (dc * dc).sum(-1) + dl * along + dl * dl * (shape * shape).sum(-1)
+        return torch.sqrt(square / shape.shape[1] + SMOOTHING).mean()
 
 
 def _terms(inputs: int, degree: int) -> int:
@@ -151,3 +159,26 @@ def _monomials(unit: Float[Tensor, "B P"], degree: int) -> Float[Tensor, "B Q"]:
         i, j = torch.triu_indices(x.shape[1], x.shape[1], device=x.device)
         parts.append(x[:, i] * x[:, j])
     return torch.cat(parts, dim=1)
+
+
+def _ridge(unit: Float[Tensor, "N P"], target: Float[Tensor, "N K"], degree: int) -> Float[Tensor, "Q K"]:
+    """Coefficients of the polynomial that fits `target`."""
+    terms = _monomials(unit, degree)
+    normal = terms.T @ terms + RIDGE * torch.eye(terms.shape[1], dtype=terms.dtype)
+    return torch.linalg.solve(normal, terms.T @ target)
+
+
+def _relevance(unit: Float[Tensor, "N P"], target: Float[Tensor, "N K"]) -> Float[Tensor, " P"]:
+    """Square root of the mean slope of a quadratic fit along each parameter, over the largest, at least 0.03.
+
+    With few devices a parameter that hardly matters would otherwise start as noise in every unit.
+    """
+    fitted = _ridge(unit, target, 2)
+    slopes = []
+    for column in range(unit.shape[1]):
+        step = torch.zeros(unit.shape[1], dtype=unit.dtype)
+        step[column] = 0.5  # exact for a quadratic
+        difference = (_monomials(unit + step, 2) - _monomials(unit - step, 2)) @ fitted
+        slopes.append(difference.square().sum(1).mean().sqrt())
+    slope = torch.stack(slopes)
+    return (slope / slope.max().clamp_min(1e-30)).sqrt().clamp_min(0.03)

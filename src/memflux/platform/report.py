@@ -1,0 +1,265 @@
+"""The report of a run: one self-contained HTML page, built from the files of the run alone."""
+
+import dataclasses
+import importlib.resources
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import jinja2
+import numpy as np
+
+from memflux.analysis.inverse import FitResult
+from memflux.analysis.pareto import ParetoResult
+from memflux.analysis.sensitivity import SobolResult
+from memflux.dataset import Dataset
+from memflux.platform import figures
+from memflux.platform.provenance import provenance
+from memflux.platform.run import RunFolder
+from memflux.solvers.solver import simulate
+from memflux.training.data import split
+from memflux.training.evaluate import Evaluation, evaluate
+from memflux.training.surrogate import Surrogate
+
+UNITS = {"barrier": "eV", "offset": "eV", "mobility": "m²/(V s)", "length": "m", "density": "m⁻³", "period": "s"}
+PHASES_INSIDE = (1.0, 1.25, 1.5, 1.75)  # cycles at which profiles are shown
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Section:
+    """One part of the page; absent parts say which command makes them."""
+
+    title: str
+    text: str
+    images: tuple[tuple[str, str], ...] = ()  # address, alternative text
+    table: tuple[tuple[str, ...], ...] = ()  # first row: header
+    missing: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Material:
+    """What the sections draw on, read once."""
+
+    run: RunFolder
+    data: Dataset
+    surrogate: Surrogate | None
+    errors: Evaluation | None  # of the test set
+
+
+def build_report(folder: str | Path) -> Path:
+    """Write `report.html` into the run's folder and return its path.
+
+    Raises DataError where the folder or its data set is missing or damaged.
+    """
+    run = RunFolder.at(folder)
+    data = Dataset.open(run.dataset)
+    surrogate = Surrogate.load(run.surrogate) if run.surrogate.is_dir() else None
+    material = _Material(run=run, data=data, surrogate=surrogate, errors=_test_errors(surrogate, data))
+    sections = [make(material) for make in _SECTIONS]
+    page = _template().render(
+        title="From a device to answers",
+        space=_space_line(data),
+        tiles=_tiles(material),
+        sections=sections,
+        about=provenance() | {"data set": data.content_hash, "engine": data.manifest.engine},
+    )
+    partial = run.report.with_name(f".report.{os.getpid()}.part")
+    partial.write_text(page, encoding="utf-8")
+    partial.replace(run.report)
+    return run.report
+
+
+def _template() -> jinja2.Template:
+    source = importlib.resources.files("memflux.platform").joinpath("report.html").read_text(encoding="utf-8")
+    return jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(source)
+
+
+def _space_line(data: Dataset) -> str:
+    space = data.space
+    if space is None:
+        return f"{len(data)} devices"
+    names = ", ".join(figures.label(n) for n in space.names)
+    return f"Design space {space.name}: {len(space.names)} parameters ({names}), {space.cycles} cycles"
+
+
+def _test_errors(surrogate: Surrogate | None, data: Dataset) -> Evaluation | None:
+    """Errors on the devices that training never saw; rows are places in the data set."""
+    if surrogate is None:
+        return None
+    chosen = np.flatnonzero(split(data.devices, data.drive, surrogate.record["fractions"]).test)
+    if chosen.size == 0:
+        return None
+    result = evaluate(
+        surrogate,
+        data.devices[chosen],
+        data.drive[chosen],
+        data.traces[chosen],
+        surrogate.published,
+    )
+    return dataclasses.replace(result, rows=chosen[result.rows])
+
+
+def _tiles(m: _Material) -> list[tuple[str, str]]:
+    """The figures a reader wants first."""
+    ok = int(m.data.traces.ok.sum())
+    tiles = [(f"{len(m.data)}", "devices simulated with the FV model"), (f"{len(m.data) - ok}", "solves failed")]
+    seconds = float(np.nanmean(m.data.rows.biography["wall_time_s"]))
+    tiles.append((f"{seconds:.2f} s", "a curve and core, FV model"))
+    if m.errors is not None:
+        tiles.append((f"{100 * m.errors.nmae.mean():.2f} %", f"mean nMAE on {m.errors.rows.size} unseen devices"))
+    for row in m.run.read(m.run.timings) or []:
+        if row["what"] == "Sobol indices":
+            tiles.append((f"{row['amount'] / row['seconds']:,.0f} /s", "curves asked of the endpoint"))
+    return tiles
+
+
+def _accuracy(m: _Material) -> Section:
+    title = "The surrogate against the physics"
+    if m.surrogate is None or m.errors is None:
+        return Section(title=title, text="", missing="no surrogate with a test set here; run `memflux train`.")
+    rows = [m.errors.best, m.errors.median, m.errors.worst]
+    truth = m.data.traces[np.array(rows)].cycle()
+    drive = m.data.drive[np.array(rows)]
+    guess = m.surrogate(m.data.devices[np.array(rows)], drive).cycle()
+    of = {int(r): float(e) for r, e in zip(m.errors.rows, m.errors.nmae, strict=True)}
+    shown = figures.curves(
+        ("best", "median", "worst"), truth.voltage, truth.current, guess.current, [of[r] for r in rows]
+    )
+    statistics = m.errors.to_dict()
+    table: list[tuple[str, ...]] = [("error on unseen devices", "mean", "median", "95 %", "largest")]
+    for name, key in (("nMAE in amperes", "nmae"), ("nMAE, scaled as published", "nmae_scaled")):
+        if isinstance(values := statistics[key], dict):
+            table.append((name, *(f"{100 * values[k]:.3f} %" for k in ("mean", "median", "p95", "max"))))
+    return Section(
+        title=title,
+        text=(
+            f"Last cycle of three of the {m.errors.rows.size} devices that training never saw, and the error of "
+            "all of them. nMAE: half the mean absolute difference over the larger peak."
+        ),
+        images=(
+            (figures.embed(shown), "I-V curves of the best, median and worst predicted test devices"),
+            (figures.embed(figures.sorted_errors(m.errors.nmae)), "sorted test errors"),
+        ),
+        table=tuple(table),
+    )
+
+
+def _sensitivity(m: _Material) -> Section:
+    title = "What the symmetry and the on-off ratio depend on"
+    if not m.run.answer("sobol").exists():
+        return Section(title=title, text="", missing="not computed; run `memflux sobol --out sobol.json`.")
+    s = SobolResult.from_json(m.run.answer("sobol"))
+    drawn = figures.sobol_bars(s.names, s.quantities, s.first, s.first_interval, s.total, s.total_interval)
+    notes = " ".join(s.notes)
+    return Section(
+        title=title,
+        text=(
+            f"Sobol indices from {s.evaluations:,} curves asked of the endpoint, with 95 % confidence intervals from "
+            f"{s.resamples} bootstrap resamples. {notes}"
+        ).strip(),
+        images=((figures.embed(drawn), "Sobol indices"),),
+    )
+
+
+def _pareto(m: _Material) -> Section:
+    title = "The best devices there are"
+    if not m.run.answer("pareto").exists():
+        return Section(title=title, text="", missing="not computed; run `memflux pareto --out pareto.json`.")
+    p = ParetoResult.from_json(m.run.answer("pareto"))
+    check = (m.run.read(m.run.checks) or {}).get("pareto")
+    verified = None if check is None else np.array(check["objectives"], dtype=np.float64)
+    rows = [] if check is None else check["rows"]
+    drawn = figures.pareto_front(p.quantities, p.objectives, verified, rows)
+    goals = " and ".join(
+        f"{'least' if s == 'min' else 'greatest'} {figures.label(q)}"
+        for q, s in zip(p.quantities, p.senses, strict=True)
+    )
+    distance = ""
+    if verified is not None and len(rows):
+        off = np.abs(verified - p.objectives[rows])
+        each = ", ".join(
+            f"{figures.label(q)} {o:.3f}" for q, o in zip(p.quantities, np.nanmax(off, axis=0), strict=True)
+        )
+        distance = f" {len(rows)} of them were simulated with the FV model: the largest differences are {each}."
+    return Section(
+        title=title,
+        text=f"{len(p.objectives)} devices that no other beats in {goals}, from {p.evaluations:,} curves.{distance}",
+        images=((figures.embed(drawn), "Pareto front"),),
+    )
+
+
+def _fit(m: _Material) -> Section:
+    title = "The device behind a measured curve"
+    if not m.run.answer("fit").exists():
+        return Section(title=title, text="", missing="not computed; run `memflux fit CURVE.csv --out fit.json`.")
+    f = FitResult.from_json(m.run.answer("fit"))
+    check = (m.run.read(m.run.checks) or {}).get("fit") or {}
+    physics = np.array(check["current"], dtype=np.float64) if "current" in check else None
+    drawn = figures.fit(f.voltage, f.target, f.prediction, physics)
+    known = check.get("truth") or {}
+    header = ("parameter", "fitted", "range of the fits that are as good", *(("true value",) if known else ()))
+    table = [header]
+    for k, name in enumerate(f.names):
+        row = [
+            figures.label(name),
+            f"{_number(f.parameters[name])} {_unit(name)}",
+            f"{_number(f.low[k])} to {_number(f.high[k])}",
+        ]
+        table.append((*row, *((_number(known[name]),) if known else ())))
+    error = (
+        f" Simulated with the FV model, the fitted device is {100 * check['nmae']:.2f} % (nMAE) from it."
+        if "nmae" in check
+        else ""
+    )
+    return Section(
+        title=title,
+        text=(
+            f"Found from {len(f.costs)} starts at once in {f.calls} calls of the endpoint ({f.evaluations:,} devices "
+            f"with gradients); {f.alike} starts ended within 10 % of the best cost.{error}"
+        ),
+        images=((figures.embed(drawn), "measured and fitted curve"),),
+        table=tuple(table),
+    )
+
+
+def _inside(m: _Material) -> Section:
+    row = m.errors.median if m.errors is not None else int(np.flatnonzero(m.data.traces.ok)[0])
+    device, drive = m.data.devices[row], m.data.drive[row]
+    times = [p * float(drive.periods()) for p in PHASES_INSIDE if p <= drive.cycles]
+    trace = simulate(device, drive, samples=m.data.manifest.samples, profiles=times)
+    title = "Inside one device"
+    if trace.profiles is None:
+        return Section(title=title, text="", missing=f"the device of row {row} was not solved: {trace.status}.")
+    voltages = [float(v) for v in drive.voltage(trace.profiles.time)]
+    drawn = figures.profiles(trace.profiles, voltages)
+    return Section(
+        title=title,
+        text=(
+            f"Device {int(m.data.index[row])} of the data set, whose prediction has the median error: what the carriers "
+            "and vacancies do while the voltage is swept. The left contact is grounded."
+        ),
+        images=((figures.embed(drawn), "potential, vacancy and electron density along the channel"),),
+    )
+
+
+def _timings(m: _Material) -> Section:
+    rows = m.run.read(m.run.timings) or []
+    if not rows:
+        return Section(title="Time spent", text="", missing="no timings were kept in this run.")
+    table: list[tuple[str, ...]] = [("step", "seconds", "amount", "a second")]
+    for row in rows:
+        rate = row["amount"] / row["seconds"] if row["seconds"] > 0 else math.nan
+        table.append((row["what"], f"{row['seconds']:.1f}", f"{row['amount']:,} {row['unit']}", f"{rate:,.3g}"))
+    return Section(title="Time spent", text="Wall time of each step on this machine.", table=tuple(table))
+
+
+_SECTIONS: tuple[Callable[[_Material], Section], ...] = (_accuracy, _sensitivity, _pareto, _fit, _inside, _timings)
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}" if 1e-3 <= abs(value) < 1e4 else f"{value:.3e}"
+
+
+def _unit(name: str) -> str:
+    return next((unit for key, unit in UNITS.items() if key in name), "")

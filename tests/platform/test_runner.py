@@ -1,0 +1,137 @@
+"""Runs of a campaign: resumed, grown, refused and stopped."""
+
+import os
+import signal
+
+import pytest
+
+from memflux.compact import CompactModel
+from memflux.dataset import Dataset, summarise
+from memflux.errors import DataError, InvalidValue
+from memflux.folder import TEMPORARY, Folder
+from memflux.platform.campaign import Campaign
+from memflux.platform.executor_serial import SerialExecutor
+from memflux.platform.lock import hold
+from memflux.platform.runner import run
+from memflux.shards import list_shards
+
+CAMPAIGN = Campaign(space="9d", count=30, seed=4, samples=8, engine="compact", shard_size=8)
+
+
+def with_(**changes):
+    return Campaign(**(CAMPAIGN.model_dump() | changes))
+
+
+def counted(calls):
+    """A solver factory whose predictor notes how many devices it was asked."""
+
+    def factory(campaign):
+        def predict(devices, drive):
+            calls.append(len(devices))
+            return CompactModel(samples=campaign.samples)(devices, drive)
+
+        return predict
+
+    return factory
+
+
+@pytest.fixture
+def whole(tmp_path):
+    """The content hash of an undisturbed run."""
+    run(CAMPAIGN, str(tmp_path / "whole"), SerialExecutor())
+    return summarise(tmp_path / "whole").content_hash
+
+
+def test_a_run_fills_the_folder_and_reports(tmp_path):
+    seen = []
+    progress = run(CAMPAIGN, str(tmp_path / "a"), SerialExecutor(), seen.append)
+    assert [p.done for p in seen] == [0, 8, 16, 24, 30]
+    assert (progress.done, progress.failed, progress.stopped) == (30, 0, False)
+    assert progress.rate > 0
+    assert len(Dataset.open(tmp_path / "a")) == 30
+
+
+def test_only_what_is_missing_is_made(tmp_path, whole):
+    out = tmp_path / "a"
+    run(CAMPAIGN, str(out), SerialExecutor())
+    folder = Folder.at(out)
+    lost = [s.name for s in list_shards(folder) if s.number in (1, 3)]
+    for name in lost:
+        folder.remove(name)
+    folder.write(f"{TEMPORARY}half", b"of a shard")
+    kept = set(folder.names()) - {f"{TEMPORARY}half"}
+    calls = []
+    progress = run(CAMPAIGN, str(out), SerialExecutor(), solver_factory=counted(calls))
+    assert calls == [8, 6]
+    assert (progress.before, progress.made) == (16, 14)
+    assert kept < set(folder.names())
+    assert not folder.exists(f"{TEMPORARY}half")
+    assert summarise(out).content_hash == whole
+    assert run(CAMPAIGN, str(out), SerialExecutor(), solver_factory=counted(calls)).made == 0
+    assert calls == [8, 6]
+
+
+def test_the_content_does_not_depend_on_shards_or_file_system(tmp_path, whole):
+    out = f"memory://{tmp_path.name}"
+    run(with_(shard_size=7), out, SerialExecutor())
+    assert summarise(out).content_hash == whole
+
+
+def test_a_campaign_grows(tmp_path):
+    grown, at_once = str(tmp_path / "a"), str(tmp_path / "b")
+    run(with_(count=11), grown, SerialExecutor())
+    calls = []
+    run(CAMPAIGN, grown, SerialExecutor(), solver_factory=counted(calls))
+    assert calls == [8, 8, 6]  # rows 8 to 15 again, because their shard was cut at 11
+    run(CAMPAIGN, at_once, SerialExecutor())
+    assert summarise(grown).content_hash == summarise(at_once).content_hash
+    assert len(list_shards(Folder.at(grown))) == 4
+    with pytest.raises(InvalidValue, match="count = 11 is below the 30"):
+        run(with_(count=11), grown, SerialExecutor())
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": 5}, {"space": "7d"}, {"samples": 16}, {"shard_size": 4}, {"contact_density": "lowered"}]
+)
+def test_another_recipe_is_refused(tmp_path, change):
+    run(CAMPAIGN, str(tmp_path), SerialExecutor())
+    [name] = change
+    with pytest.raises(InvalidValue, match=f"{name} = .* differs from the .*only count may grow"):
+        run(with_(**change), str(tmp_path), SerialExecutor())
+
+
+def test_more_workers_are_no_other_recipe(tmp_path):
+    run(CAMPAIGN, str(tmp_path), SerialExecutor())
+    assert run(with_(workers=2), str(tmp_path), SerialExecutor()).made == 0
+
+
+def test_two_runs_into_one_folder_are_refused(tmp_path):
+    with hold(Folder.at(tmp_path)), pytest.raises(DataError, match="is being filled by process"):
+        run(CAMPAIGN, str(tmp_path), SerialExecutor())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_after_the_shard_in_flight(tmp_path, whole, number):
+    handler = signal.getsignal(number)
+
+    def ask(progress):
+        if progress.made == 8:
+            os.kill(os.getpid(), number)
+
+    progress = run(CAMPAIGN, str(tmp_path / "a"), SerialExecutor(), ask)
+    assert progress.stopped
+    assert progress.done == 8
+    assert signal.getsignal(number) == handler
+    run(CAMPAIGN, str(tmp_path / "a"), SerialExecutor())
+    assert summarise(tmp_path / "a").content_hash == whole
+
+
+def test_a_second_signal_stops_at_once(tmp_path):
+    def ask(progress):
+        if progress.made == 8:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(CAMPAIGN, str(tmp_path), SerialExecutor(), ask)
+    assert run(CAMPAIGN, str(tmp_path), SerialExecutor()).before == 8

@@ -1,0 +1,88 @@
+"""The work of one shard: a pure function of the campaign, in which every failure is a row."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from memflux.compact import CompactModel
+from memflux.contracts import Predictor
+from memflux.errors import MissingDependency
+from memflux.folder import Folder
+from memflux.platform.campaign import Campaign
+from memflux.platform.shard_work import Job, cpu_target, manifest_of, solver_for
+from memflux.rows import Rows
+from memflux.shards import list_shards, read_shard
+from memflux.space import Space
+
+CAMPAIGN = Campaign(space="9d", count=20, seed=4, samples=8, engine="compact", shard_size=8)
+
+
+def job(**changes):
+    return Job(campaign=CAMPAIGN, out=changes.pop("out", ""), manifest=manifest_of(CAMPAIGN), **changes)
+
+
+def raises_for_short(devices, drive):
+    """Refuses devices below 1.3 um; the rest as the compact model."""
+    if (devices.length < 1.3e-6).any():
+        raise ArithmeticError("singular\nJacobian")
+    return CompactModel(samples=8)(devices, drive)
+
+
+def test_rows_depend_on_campaign_and_index_alone():
+    model = solver_for(CAMPAIGN)
+    assert isinstance(model, Predictor)
+    whole = job().rows(model, range(20))
+    parts = [job().rows(model, range(i, i + 1)).content() for i in range(20)]
+    assert np.concatenate(parts).tobytes() == whole.content().tobytes()
+    devices, _ = Space.preset("9d").sample(20, seed=4)
+    assert np.array_equal(whole.devices.length, devices.length)
+
+
+def test_the_biography_says_who_where_and_with_what():
+    told = job().rows(solver_for(CAMPAIGN), range(3)).biography
+    assert set(told["engine"]) == {"compact"}
+    assert set(told["cpu_target"]) == {cpu_target()} != {""}
+    assert (told["wall_time_s"] > 0).all()
+    assert (told["finished_at"] > 1.6e9).all()
+
+
+def test_a_device_that_raises_is_one_row():
+    rows = job().rows(raises_for_short, range(20))
+    short = rows.devices.length < 1.3e-6
+    assert 0 < short.sum() < 20
+    assert set(rows.status_class[short]) == {"crashed"}
+    assert set(rows.status[short]) == {"the solver raised ArithmeticError: singular Jacobian"}
+    assert np.isnan(rows.current[short]).all()
+    sound = job().rows(solver_for(CAMPAIGN), range(20))
+    assert rows[~short].content().tobytes() == sound[~short].content().tobytes()
+    assert np.array_equal(rows.voltage, sound.voltage)
+
+
+@pytest.mark.parametrize("error", [MissingDependency("no petsc4py"), MemoryError(), OSError(28, "full")])
+def test_what_is_wrong_with_the_machine_is_no_row(error):
+    def broken(devices, drive):
+        raise error
+
+    with pytest.raises(type(error)):
+        job().rows(broken, range(2))
+
+
+def test_a_shard_is_written_and_reported(tmp_path):
+    work = job(out=str(tmp_path))
+    report = work.make(raises_for_short, 2)
+    folder = Folder.at(tmp_path)
+    [shard] = list_shards(folder)
+    rows = Rows.from_table(read_shard(folder, shard), ("amplitude", "period"))
+    assert list(rows.index) == [16, 17, 18, 19]
+    assert (report.number, report.rows) == (2, 4)
+    assert report.failed == (rows.status_class == "crashed").sum()
+
+
+def test_the_manifest_holds_the_resolved_recipe():
+    manifest = manifest_of(CAMPAIGN)
+    assert manifest.drive == {"kind": "triangle", "cycles": 2}
+    assert (manifest.engine, manifest.shards, manifest.samples) == ("compact", 3, 8)
+    constant = manifest_of(CAMPAIGN.model_copy(update={"space": "5d-parametric"}))
+    assert constant.drive == {"kind": "triangle", "cycles": 2, "amplitude": 10.0, "period": 8.0}
+    assert dataclasses.is_dataclass(manifest)

@@ -1,0 +1,108 @@
+"""Shard files: names that certify the content, and which copy counts."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from memflux.compact import CompactModel
+from memflux.dataset import Dataset
+from memflux.errors import DataError
+from memflux.folder import Folder
+from memflux.rows import rows_of
+from memflux.shards import (
+    Manifest,
+    complete_shards,
+    list_shards,
+    missing_shards,
+    parse,
+    read_shard,
+    sizes_on_disk,
+    write_shard,
+)
+from memflux.space import Space
+
+
+@pytest.fixture
+def made(tmp_path):
+    """A folder with a data set of 10 rows in shards of 4, its manifest and its rows."""
+    space = Space.preset("5d")
+    devices, drive = space.sample(10, seed=0)
+    dataset = Dataset.write(
+        tmp_path,
+        devices=devices,
+        drive=drive,
+        traces=CompactModel(samples=8)(devices, drive),
+        space=space,
+        shard_size=4,
+    )
+    return Folder.at(tmp_path), dataset.manifest, dataset.rows
+
+
+def test_shards_are_found_by_number(made):
+    folder, manifest, _ = made
+    assert [shard.number for shard in list_shards(folder)] == [0, 1, 2]
+    assert manifest.shards == 3
+    assert manifest.shard_rows(2) == range(8, 10)
+    assert missing_shards(folder, manifest) == []
+
+
+@pytest.mark.parametrize("damage", [lambda c: c[:-100], lambda c: c[:500] + b"x" + c[501:], lambda c: b""])
+def test_damage_is_reported_by_name(made, damage):
+    folder, _, _ = made
+    shard = list_shards(folder)[1]
+    folder.write(shard.name, damage(folder.read(shard.name)))
+    with pytest.raises(DataError, match=f"{shard.name} is damaged or truncated"):
+        read_shard(folder, shard)
+
+
+def test_manifest_survives_the_round_trip(made):
+    folder, manifest, _ = made
+    assert Manifest.read(folder).to_json() == manifest.to_json()
+    assert Manifest.read(folder).space == manifest.space
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [(b"{", "damaged"), (b"{}", "damaged"), (b'{"format": 99}', "upgrade"), (b'{"format": 1, "odd": 2}', "damaged")],
+)
+def test_a_bad_manifest_is_a_data_error(tmp_path, content, sentence):
+    folder = Folder.at(tmp_path)
+    folder.write("manifest.json", content)
+    with pytest.raises(DataError, match=sentence):
+        Manifest.read(folder)
+
+
+def test_of_two_copies_one_counts(made):
+    folder, manifest, rows = made
+    late = dataclasses.replace(rows[4:8], biography=rows[4:8].biography | {"pid": np.full(4, 7)})
+    write_shard(folder, 1, late.to_table())
+    chosen, superseded = complete_shards(folder, manifest)
+    assert [shard.number for shard in chosen] == [0, 1, 2]
+    assert [shard.number for shard in superseded] == [1]
+
+
+def test_a_last_shard_that_must_grow_is_missing_until_a_longer_one_is_there(made):
+    folder, manifest, _ = made
+    grown = dataclasses.replace(manifest, count=12, earlier_counts=[10])
+    assert missing_shards(folder, grown) == [2]
+    devices, drive = Space.preset("5d").sample(4, seed=0, first=8)
+    whole = rows_of(np.arange(8, 12), devices, drive, CompactModel(samples=8)(devices, drive), {})
+    name = write_shard(folder, 2, whole.to_table())
+    assert missing_shards(folder, grown) == []
+    assert complete_shards(folder, grown)[0][2].name == name
+
+
+def test_rows_of_another_shard_are_refused(made):
+    folder, manifest, rows = made
+    name = write_shard(folder, 2, rows[0:2].to_table())
+    shard = next(s for s in list_shards(folder) if s.name == name)
+    with pytest.raises(DataError, match=f"{name} does not hold the rows"):
+        parse(folder, shard, read_shard(folder, shard), manifest)
+
+
+def test_sizes_are_those_of_the_files(made):
+    folder, _, rows = made
+    fixed, each = sizes_on_disk([rows[0:4]])
+    name = list_shards(folder)[0].name
+    assert fixed + 4 * each == pytest.approx(len(folder.read(name)), rel=1e-9)

@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+
+from memflux.device import Device
+from memflux.errors import InvalidValue
+from memflux.space import GRID, PRESETS, Parameter, Space
+from memflux.waveform import Sine, Triangle
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_samples_lie_in_the_space_and_round_trip(name):
+    space = Space.preset(name)
+    devices, drive = space.sample(300, seed=3)
+    unit = space.coordinates(devices, drive)
+    assert space.contains(devices, drive).all()
+    assert ((unit > -1e-12) & (unit < 1 + 1e-12)).all()
+    again, _ = space.build(unit)
+    np.testing.assert_allclose(again.barrier_left, devices.barrier_left, rtol=1e-12)
+    assert Space.from_dict(space.to_dict()) == space
+
+
+@pytest.mark.parametrize("name", ["5d-parametric", "9d", "16d"])
+def test_a_sample_is_a_prefix_of_a_larger_one_and_any_part_can_be_made_alone(name):
+    space = Space.preset(name)
+    few, many, part = space.sample(20, seed=5), space.sample(50, seed=5), space.sample(10, seed=5, first=30)
+    for field in few[0].columns():
+        np.testing.assert_array_equal(getattr(few[0], field), getattr(many[0], field)[:20])
+        np.testing.assert_array_equal(getattr(part[0], field), getattr(many[0], field)[30:40])
+    if space.varies_drive:
+        np.testing.assert_array_equal(part[1].period, many[1].period[30:40])
+
+
+def test_seeds_differ_and_zero_is_a_seed():
+    space = Space.preset("9d")
+    draws = [space.sample(50, seed=s)[0].barrier_left for s in (0, 1, 0)]
+    np.testing.assert_array_equal(draws[0], draws[2])
+    assert not np.array_equal(draws[0], draws[1])
+
+
+def test_draws_are_uniform_on_ten_thousand_values():
+    space = Space.preset("9d")
+    unit = space.coordinates(*space.sample(20_000, seed=0))
+    steps = unit * (GRID - 1)
+    np.testing.assert_allclose(steps, np.round(steps), atol=1e-6)
+    np.testing.assert_allclose(unit.mean(axis=0), 0.5, atol=0.01)
+    np.testing.assert_allclose(unit.var(axis=0), 1 / 12, atol=0.003)
+    assert np.abs(np.corrcoef(unit.T) - np.eye(9)).max() < 0.03
+
+
+def test_published_ranges():
+    nine, parametric = Space.preset("9d"), Space.preset("5d-parametric")
+    assert nine.names == (
+        "period", "amplitude", "length", "donor_density", "vacancy_offset",
+        "mobility_electron", "mobility_vacancy", "barrier_left", "barrier_right",
+    )  # fmt: skip
+    assert parametric.names == nine.names[4:]
+    assert parametric.device.donor_density == 1e21
+    ranges = {p.name: (p.low, p.high, p.log) for p in parametric.parameters}
+    assert ranges["mobility_vacancy"] == (1e-15, 1e-13, True)
+    assert ranges["vacancy_offset"] == (0.28, 0.32, False)
+    assert [p.name for p in nine.parameters if p.log] == ["donor_density", "mobility_electron", "mobility_vacancy"]
+    assert nine.device.donor_density == 1e20
+
+
+def test_the_rule_of_16d_refuses_about_half_of_free_draws():
+    raw, kept = Space.preset("16d-raw"), Space.preset("16d")
+    devices, drive = raw.sample(4000, seed=0)
+    highest = np.maximum(np.maximum(devices.barrier_left, devices.barrier_right), devices.vacancy_offset)
+    assert np.mean(highest >= devices.band_gap) == pytest.approx(0.48, abs=0.03)
+    assert len(drive) == 4000
+    inside, _ = kept.sample(500, seed=0)
+    assert (np.maximum(inside.barrier_left, inside.vacancy_offset) < inside.band_gap).all()
+
+
+def test_contains_looks_at_constants_and_drive():
+    space = Space.preset("5d-parametric")
+    devices, drive = space.sample(3, seed=0)
+    assert not space.contains(devices.replace(temperature=310.0), drive).any()
+    assert not space.contains(devices, Triangle(amplitude=9.0, period=8.0)).any()
+    assert not space.contains(devices, Sine(amplitude=10.0, period=8.0)).any()
+    assert not space.contains(devices.replace(mobility_hole=1e-4), drive).any()
+    np.testing.assert_array_equal(
+        space.contains(devices.replace(barrier_left=[0.1, 0.3, 0.05]), drive), [True, False, True]
+    )
+
+
+def test_at_gives_the_devices_of_parameter_values():
+    space = Space.preset("5d-parametric")
+    values = np.array([[0.3, 1e-3, 1e-14, 0.1, 0.12]])
+    devices, _ = space.at(values)
+    assert devices[0] == Device(
+        donor_density=1e21, vacancy_offset=0.3, mobility_electron=1e-3, mobility_vacancy=1e-14,
+        barrier_left=0.1, barrier_right=0.12,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("build", "sentence"),
+    [
+        (lambda: Space.preset("6d"), "preset = '6d' is not known; choose one of 2d"),
+        (
+            lambda: Parameter(name="lenght", low=1e-6, high=2e-6),
+            "'lenght' is not a parameter that can vary; did you mean 'length'",
+        ),
+        (lambda: Parameter(name="length", low=2e-6, high=1e-6), "low of length = 2e-06 is not below high"),
+        (lambda: Parameter(name="length", low=0.0, high=1e-6), "low of length = 0 m is out of range"),
+        (lambda: Parameter(name="barrier_left", low=0.0, high=1.0, log=True), "cannot be on a log scale"),
+        (lambda: Space(name="x", parameters=(), device=Device()), r"parameters = \[\] must be one or more"),
+        (lambda: Space.preset("2d").sample(-1, seed=0), "count = -1 is out of range"),
+        (lambda: Space.preset("2d").sample(1, seed=-1), "seed = -1 is out of range"),
+    ],
+)
+def test_bad_spaces_are_refused(build, sentence):
+    with pytest.raises(InvalidValue, match=sentence):
+        build()

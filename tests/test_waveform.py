@@ -1,0 +1,131 @@
+import numpy as np
+import pytest
+
+from memflux.errors import DataError, InvalidValue
+from memflux.waveform import PiecewiseLinear, PulseTrain, Sine, Triangle, from_dict
+
+PULSES = PulseTrain(amplitude=-5.0, width=2e-3, ramp=1.5e-3, rest=2e-3, cycles=3)
+RAMP = PiecewiseLinear(times=np.array([0.0, 1.0, 3.0]), voltages=np.array([0.0, 2.0, -1.0]), cycles=2)
+WAVES = [Triangle(amplitude=10.0, period=8.0), Sine(amplitude=2.0, period=0.1, cycles=3), PULSES, RAMP]
+
+
+def test_triangle_goes_up_down_and_back():
+    wave = Triangle(amplitude=10.0, period=8.0, cycles=2)
+    np.testing.assert_allclose(
+        wave.voltage(np.array([0, 1, 2, 4, 5, 6, 7, 8, 10, 16])), [0, 5, 10, 0, -5, -10, -5, 0, 10, 0]
+    )
+
+
+def test_pulse_train_has_the_published_shape():
+    time = np.array([0, 2e-3, 3.5e-3, 5.5e-3, 7e-3, 9e-3, 9.02e-3, 9.12e-3, 9.14e-3])
+    assert float(PULSES.periods()) == pytest.approx(9.14e-3)
+    np.testing.assert_allclose(PULSES.voltage(time), [0, 0, -5, -5, 0, 0, 0.2, 0.2, 0], atol=1e-9)
+
+
+def test_a_cycle_owns_its_end():
+    assert RAMP.voltage(3.0) == -1.0
+    assert RAMP.voltage(3.0 + 1e-9) == pytest.approx(0.0, abs=1e-8)
+
+
+@pytest.mark.parametrize("wave", WAVES)
+def test_waves_round_trip_and_repeat(wave):
+    again = from_dict(wave.to_dict())
+    phase = np.linspace(0.01, 0.99, 37)
+    assert type(again) is type(wave)
+    np.testing.assert_array_equal(again.at(phase)[1], wave.at(phase)[1])
+    np.testing.assert_allclose(wave.at(phase + wave.cycles - 1)[1], wave.at(phase)[1], atol=1e-12)
+    assert ((wave.corners() > 0) & (wave.corners() < 1)).all()
+
+
+@pytest.mark.parametrize("wave", WAVES)
+def test_grid_includes_both_ends_once(wave):
+    time, voltage = wave.grid(40)
+    assert time.shape == voltage.shape == (wave.cycles * 40 + 1,)
+    assert time[0] == 0.0
+    assert time[-1] == pytest.approx(float(wave.duration()))
+
+
+def test_batches_have_one_drive_a_device():
+    wave = Triangle(amplitude=np.array([1.0, 2.0, 3.0]), period=np.array([1.0, 2.0, 4.0]), cycles=2)
+    time, voltage = wave.grid(8)
+    assert len(wave) == 3
+    assert time.shape == (3, 17)
+    np.testing.assert_allclose(voltage[:, 2], [1.0, 2.0, 3.0])
+    np.testing.assert_allclose(voltage[1], wave[1].grid(8)[1])
+    assert wave[1:].batch == 2
+    assert wave[0].batch is None
+
+
+def test_a_batch_of_pulses_agrees_with_its_members():
+    wave = PulseTrain(amplitude=np.array([1.0, -2.0]), width=np.array([1e-3, 5e-3]), ramp=1e-3, rest=1e-3)
+    phase = np.linspace(0, 1, 101)
+    for i in (0, 1):
+        np.testing.assert_allclose(wave.at(phase)[1][i], wave[i].at(phase)[1], atol=1e-12)
+
+
+def test_one_drive_serves_any_number():
+    wave = Triangle(amplitude=1.0, period=1.0)
+    assert wave[5] is wave
+    assert wave.for_batch(7) is wave
+    with pytest.raises(TypeError, match="no length"):
+        len(wave)
+
+
+def test_csv_with_and_without_header(tmp_path):
+    for name, head in (("a.csv", ""), ("b.csv", "time,voltage\n")):
+        path = tmp_path / name
+        path.write_text(head + "0,0\n1,2\n3,-1\n")
+        wave = PiecewiseLinear.from_csv(path, cycles=2)
+        np.testing.assert_array_equal(wave.voltages, [0, 2, -1])
+
+
+@pytest.mark.parametrize(
+    ("build", "sentence"),
+    [
+        (
+            lambda: Triangle(amplitude=float("nan"), period=8.0),
+            "amplitude = nan V is not finite; give a number from 1e-06",
+        ),
+        (lambda: Triangle(amplitude=10.0, period=0.0), "period = 0 s is out of range; give a number from 1e-12"),
+        (
+            lambda: Triangle(amplitude=10.0, period=8.0, cycles=0),
+            "cycles = 0 is out of range; give a whole number from 1",
+        ),
+        (lambda: Triangle(amplitude=np.array([1.0, -1.0]), period=8.0), r"amplitude\[1\] = -1 V is out of range"),
+        (
+            lambda: Triangle(amplitude=np.ones(2), period=np.ones(3)),
+            r"the drive has \{'amplitude': 2, 'period': 3\} values; give each field one value",
+        ),
+        (
+            lambda: PiecewiseLinear(times=np.array([0.0, 2.0, 1.0]), voltages=np.zeros(3)),
+            "times starts at 0 s and must start at 0 and increase; sort and shift it",
+        ),
+        (
+            lambda: PiecewiseLinear(times=np.array([0.0, 2.0]), voltages=np.zeros(3)),
+            "times has 2 entries and voltages 3; give one voltage a time",
+        ),
+        (lambda: PiecewiseLinear(times=np.zeros((2, 2)), voltages=np.zeros(3)), r"times has shape \(2, 2\)"),
+        (lambda: from_dict({"kind": "triangel"}), "waveform kind = 'triangel' is not known.*Did you mean 'triangle'"),
+        (
+            lambda: from_dict({"kind": "sine", "amplitud": 1.0}),
+            "'amplitud' is not a field of a sine waveform; did you mean 'amplitude'",
+        ),
+        (lambda: from_dict({"kind": "sine", "amplitude": 1.0}), "the sine waveform is incomplete"),
+        (lambda: Triangle(amplitude=np.ones(2), period=1.0).for_batch(3), "drive has 2 entries for 3 devices"),
+        (lambda: Triangle(amplitude=1.0, period=1.0).grid(2), "samples = 2 is out of range"),
+    ],
+)
+def test_bad_drives_are_refused(build, sentence):
+    with pytest.raises(InvalidValue, match=sentence):
+        build()
+
+
+def test_bad_files_are_refused(tmp_path):
+    with pytest.raises(DataError, match=r"none\.csv cannot be read"):
+        PiecewiseLinear.from_csv(tmp_path / "none.csv")
+    (tmp_path / "wide.csv").write_text("0,1,2\n1,2,3\n")
+    with pytest.raises(DataError, match="has 3 columns; give two"):
+        PiecewiseLinear.from_csv(tmp_path / "wide.csv")
+    (tmp_path / "text.csv").write_text("0,1\n1,high\n")
+    with pytest.raises(InvalidValue, match=r"voltages\[1\] = nan V is not finite"):
+        PiecewiseLinear.from_csv(tmp_path / "text.csv")
