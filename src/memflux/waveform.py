@@ -128,7 +128,7 @@ def from_dict(fields: Mapping[str, object]) -> "Waveform":
     cls = KINDS[kind]
     check_names(f"field of a {kind} waveform", rest, [f.name for f in dataclasses.fields(cls)])
     try:
-        return cls(**{k: np.asarray(v) if isinstance(v, list) else v for k, v in rest.items()})  # type: ignore[arg-type]
+        return cls(**rest)  # type: ignore[arg-type]
     except TypeError as error:
         raise InvalidValue(f"the {kind} waveform is incomplete: {error}; give every field.") from None
 

@@ -115,7 +115,7 @@ def evaluate(
     values = np.empty((len(devices), len(functions)))
     for first in range(0, len(devices), CURVES_AT_ONCE):
         part = slice(first, min(first + CURVES_AT_ONCE, len(devices)))
-        traces = predictor(devices[part], drive[part])  # type: ignore[arg-type]
+        traces = predictor(devices[part], drive[part])
         for column, function in enumerate(functions):
             answer = _checked(np.asarray(function(traces))[..., None], len(traces), 1, label(function))
             values[part, column] = np.where(traces.ok, answer[:, 0], np.nan)

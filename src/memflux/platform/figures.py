@@ -180,7 +180,7 @@ def profiles(inside: Profiles, voltages: Sequence[float]) -> Figure:
     with matplotlib.rc_context(STYLE):
         for ax, (values, name, scale) in zip(axes, panels, strict=True):
             for k, (t, v) in enumerate(zip(inside.time, voltages, strict=True)):
-                ax.plot(x, values[k], color=TIMES[k % len(TIMES)], label=f"t = {t:g} s, V = {v:+.3g} V")
+                ax.plot(x, values[k], color=TIMES[k % len(TIMES)], label=f"t = {t:g} s, V = {v:.3g} V")
             ax.set(xlabel="position / µm", yscale=scale)
             ax.set_title(name)
             if scale == "log":

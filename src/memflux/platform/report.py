@@ -4,6 +4,7 @@ import dataclasses
 import importlib.resources
 import math
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from memflux.analysis.inverse import FitResult
 from memflux.analysis.pareto import ParetoResult
 from memflux.analysis.sensitivity import SobolResult
 from memflux.dataset import Dataset
+from memflux.metrics import on_off_ratio
 from memflux.platform import figures
 from memflux.platform.provenance import provenance
 from memflux.platform.run import RunFolder
@@ -224,7 +226,7 @@ def _fit(m: _Material) -> Section:
 
 
 def _inside(m: _Material) -> Section:
-    row = m.errors.median if m.errors is not None else int(np.flatnonzero(m.data.traces.ok)[0])
+    row = _switching_most(m)
     device, drive = m.data.devices[row], m.data.drive[row]
     times = [p * float(drive.periods()) for p in PHASES_INSIDE if p <= drive.cycles]
     trace = simulate(device, drive, samples=m.data.manifest.samples, profiles=times)
@@ -236,11 +238,20 @@ def _inside(m: _Material) -> Section:
     return Section(
         title=title,
         text=(
-            f"Device {int(m.data.index[row])} of the data set, whose prediction has the median error: what the carriers "
-            "and vacancies do while the voltage is swept. The left contact is grounded."
+            f"Device {int(m.data.index[row])} of the data set, the one that switches most: what carriers and vacancies "
+            "do while the voltage is swept. The left contact is grounded."
         ),
         images=((figures.embed(drawn), "potential, vacancy and electron density along the channel"),),
     )
+
+
+def _switching_most(m: _Material) -> int:
+    """The row whose on-off ratio is farthest from that of a curve without memory."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # small drives have none
+        ratio = np.asarray(on_off_ratio(m.data.traces))
+    distance = np.where(np.isfinite(ratio), np.abs(ratio - 0.5), -1.0)
+    return int(np.where(m.data.traces.ok, distance, -2.0).argmax())
 
 
 def _timings(m: _Material) -> Section:
