@@ -1,6 +1,6 @@
 # Everything a person types. `make setup` is safe to repeat: what is done is skipped.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint types clean
+.PHONY: help setup demo test test-slow bench lint types clean
 BIN := .venv/bin
 
 help: ## show this list
@@ -18,6 +18,10 @@ test: setup ## the tests, but for the slow ones
 
 test-slow: setup ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow
+
+bench: setup ## every claim with its bar; writes benchmarks/results and docs/benchmarks.md
+	set -e; for script in $$(grep -l harness.run benchmarks/*.py | grep -v harness.py); do $(BIN)/python $$script; done
+	$(BIN)/python benchmarks/page.py
 
 lint: setup ## style and layering
 	$(BIN)/ruff check .

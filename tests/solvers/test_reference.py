@@ -6,6 +6,7 @@ import pytest
 from memflux.device import Device
 from memflux.solvers.solver import simulate
 from memflux.waveform import Triangle
+from published import s1_levels
 
 pytestmark = pytest.mark.reference
 ENGINES = ("petsc", "compiled")
@@ -39,24 +40,10 @@ def test_set_s2_lowers_its_barriers_as_published(reference_data, side):
     np.testing.assert_allclose(ours, published[:, 1], atol=1e-9)
 
 
-def _times_of_s1(voltage: np.ndarray) -> np.ndarray:
-    """Time levels from the voltages of a triangle of 13 V at 5 V/s; steps grow by 1.01 or halve."""
-    period, top, rate = 10.4, 13.0, 5.0
-    times, dt = [0.0], 1e-3 / 1.01
-    for v in voltage[1:]:
-        start = np.floor(times[-1] / period) * period
-        rising = v / rate if v >= 0 else period + v / rate
-        candidates = [s + t for s in (start, start + period) for t in (rising, period / 4 + (top - v) / rate)]
-        expected = times[-1] + 1.01 * dt
-        times.append(min((c for c in candidates if c > times[-1] + 1e-9), key=lambda c: abs(c - expected)))
-        dt = times[-1] - times[-2]
-    return np.array(times)
-
-
 def test_set_s1_has_the_published_currents_on_the_published_levels(reference_data, engine):
     cycles = [np.loadtxt(reference_data / "reference_fv" / f"IV-S1-cycle-{i}.dat") for i in (1, 2, 3)]
     table = np.concatenate([cycles[0], cycles[1][1:], cycles[2][1:]])
-    levels = _times_of_s1(table[:, 0])
+    levels = s1_levels(table[:, 0])
     steps = np.diff(levels)
     growth = steps[1:] / steps[:-1]
     # the reconstruction is right: every step is 1.01 times the last, or half of that

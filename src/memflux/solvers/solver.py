@@ -74,7 +74,7 @@ class Solver:
                 assert isinstance(device, Device)
                 system = build_system(device, control)
                 if engine is None:
-                    engine = _engine(self.engine, system.x.size)
+                    engine = make_engine(self.engine, system.x.size)
                 times = levels if levels is not None or control.adaptive else wave.grid(self.samples)[0]
                 rows.append(solve_transient(device, wave, control, engine, system, times, profiles))
         finally:
@@ -93,7 +93,8 @@ def _resolve(engine: str) -> str:
     return "petsc" if importlib.util.find_spec("petsc4py") is not None else "compiled"
 
 
-def _engine(name: str, nodes: int) -> LinearEngine:
+def make_engine(name: str, nodes: int) -> LinearEngine:
+    """The linear engine "petsc" or "compiled" for a mesh of `nodes`; MissingDependency without PETSc."""
     if name == "petsc":
         from memflux.solvers.petsc import PetscEngine
 
