@@ -36,6 +36,9 @@ class Row:
     note: str = ""
     seconds: float = 0.0
 
+    def __post_init__(self) -> None:
+        self.value = float(self.value)  # NumPy scalars are not JSON
+
     @property
     def holds(self) -> bool | None:
         """Whether the bar holds; None without one."""

@@ -21,13 +21,13 @@ from memflux.analysis.sensitivity import sobol
 from memflux.contracts import CurveCost
 from memflux.errors import MemfluxError
 from memflux.metrics import nmae
-from memflux.platform import runner
-from memflux.platform.campaign import Campaign
+from memflux.platform.campaigns import runner
+from memflux.platform.campaigns.campaign import Campaign
+from memflux.platform.campaigns.executor_ray import RayExecutor
 from memflux.platform.cluster import local_cluster
-from memflux.platform.executor_ray import RayExecutor
 from memflux.platform.report import build_report
 from memflux.platform.run import RunFolder
-from memflux.platform.serve import endpoint, free_port
+from memflux.platform.serving.serve import endpoint, free_port
 from memflux.training.loop import Schedule, fit
 
 HIDDEN = Device.preset("fit-b").replace(vacancy_offset=0.295, mobility_vacancy=4e-14)  # who made the "measured" curve

@@ -25,7 +25,7 @@ _HOMES = {
     "Solver": "solvers.solver",
     "simulate": "solvers.solver",
     "Surrogate": "training.surrogate",
-    "Client": "platform.client",
+    "Client": "platform.serving.client",
 }
 __all__ = ["__version__", *_HOMES]
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from memflux.contracts import Differentiable, Predictor
     from memflux.dataset import Dataset
     from memflux.device import Device, Devices
-    from memflux.platform.client import Client
+    from memflux.platform.serving.client import Client
     from memflux.solvers.solver import Solver, simulate
     from memflux.space import Space
     from memflux.traces import Trace, Traces

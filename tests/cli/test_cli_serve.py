@@ -15,8 +15,8 @@ from memflux.cli.main import app
 from memflux.cli.serve import named
 from memflux.compact import CompactModel
 from memflux.errors import DataError, InvalidValue
-from memflux.platform.client import Client
-from memflux.platform.serve import free_port
+from memflux.platform.serving.client import Client
+from memflux.platform.serving.serve import free_port
 from memflux.space import Space
 
 

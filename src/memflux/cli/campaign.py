@@ -11,8 +11,8 @@ from memflux.cli.output import Json, console, emit, progress
 from memflux.errors import DataError, InvalidValue, MissingDependency, check_choice
 
 if TYPE_CHECKING:
-    from memflux.platform.campaign import Campaign
-    from memflux.platform.runner import Executor, Progress
+    from memflux.platform.campaigns.campaign import Campaign
+    from memflux.platform.campaigns.runner import Executor, Progress
 
 EXECUTORS = ("ray", "serial")
 STOPPED = 130  # exit code of a run that was asked to stop
@@ -40,7 +40,7 @@ def new(
 
     Example: memflux campaign new --preset 9d --count 1000 --seed 0 > c.yaml
     """
-    from memflux.platform.campaign import Campaign, shard_size_for
+    from memflux.platform.campaigns.campaign import Campaign, shard_size_for
 
     campaign = Campaign(space=preset, count=count, seed=seed, engine=engine, shard_size=shard_size_for(count))
     if as_json:
@@ -58,7 +58,7 @@ def check(
 
     Example: memflux campaign check c.yaml --probe 5
     """
-    from memflux.platform.estimate import estimate
+    from memflux.platform.campaigns.estimate import estimate
 
     campaign = _read(file)
     with progress(as_json) as bar:
@@ -94,7 +94,7 @@ def run(
 
     Example: memflux campaign run c.yaml --out data/c --executor ray --workers 8
     """
-    from memflux.platform import runner
+    from memflux.platform.campaigns import runner
 
     campaign = _read(file)
     with progress(as_json) as bar:
@@ -149,7 +149,7 @@ def verify(folder: Folder, as_json: Json = False) -> None:
 
 
 def _read(file: Path) -> "Campaign":
-    from memflux.platform.campaign import Campaign
+    from memflux.platform.campaigns.campaign import Campaign
 
     return Campaign.from_yaml(file)
 
@@ -158,11 +158,11 @@ def _executor(name: str, workers: int | None, address: str | None) -> "Executor"
     if check_choice("executor", name, EXECUTORS) == "serial":
         if address is not None:
             raise InvalidValue("address is for --executor ray; the serial executor runs here.")
-        from memflux.platform.executor_serial import SerialExecutor
+        from memflux.platform.campaigns.executor_serial import SerialExecutor
 
         return SerialExecutor()
     try:
-        from memflux.platform.executor_ray import RayExecutor
+        from memflux.platform.campaigns.executor_ray import RayExecutor
     except ImportError as error:
         raise MissingDependency(
             f"--executor ray needs Ray ({error}); pip install 'memflux[cluster]', or use --executor serial."

@@ -46,7 +46,7 @@ def predictor(model: str | None, url: str | None, name: str | None, token_file: 
         return Surrogate.load(model)
     if url is None:
         raise InvalidValue("there is no model to ask; give --model FOLDER, or --url ADDRESS with --token-file.")
-    from memflux.platform.client import Client
+    from memflux.platform.serving.client import Client
 
     return Client(url, model=name, token_file=token_file)
 

@@ -40,9 +40,9 @@ def serve(
 
     Ask it with: memflux.Client("http://127.0.0.1:8000", token_file="token")
     """
-    from memflux.platform.access import token_in
     from memflux.platform.cluster import local_cluster
-    from memflux.platform.serve import check_port, endpoint, load_surrogate
+    from memflux.platform.serving.access import token_in
+    from memflux.platform.serving.serve import check_port, endpoint, load_surrogate
 
     models = named(folders)
     check_port(host, port)

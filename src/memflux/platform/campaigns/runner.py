@@ -12,9 +12,9 @@ from typing import Protocol
 from memflux.contracts import Predictor
 from memflux.errors import InvalidValue
 from memflux.folder import TEMPORARY, Folder
-from memflux.platform.campaign import Campaign
-from memflux.platform.lock import hold
-from memflux.platform.shard_work import Job, ShardReport, manifest_of, solver_for
+from memflux.platform.campaigns.campaign import Campaign
+from memflux.platform.campaigns.lock import hold
+from memflux.platform.campaigns.shard_work import Job, ShardReport, manifest_of, solver_for
 from memflux.shards import MANIFEST, Manifest, complete_shards, missing_shards
 
 

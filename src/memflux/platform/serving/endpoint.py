@@ -25,9 +25,9 @@ from memflux.analysis.quantities import CURVES_AT_ONCE, QUANTITIES, evaluate, la
 from memflux.contracts import CurveCost
 from memflux.device import FIELDS, Devices
 from memflux.errors import InvalidValue, MemfluxError, check_choice
-from memflux.platform import replies
-from memflux.platform.access import matches
-from memflux.platform.wire import ARROW, JSON, MAX_BYTES, Question, TooLarge, decode
+from memflux.platform.serving import replies
+from memflux.platform.serving.access import matches
+from memflux.platform.serving.wire import ARROW, JSON, MAX_BYTES, Question, TooLarge, decode
 from memflux.space import Space
 from memflux.traces import Traces
 from memflux.waveform import Waveform

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from memflux.platform.campaign import Campaign
-from memflux.platform.shard_work import Job, manifest_of
+from memflux.platform.campaigns.campaign import Campaign
+from memflux.platform.campaigns.shard_work import Job, manifest_of
 from memflux.rows import Rows
 from memflux.shards import sizes_on_disk
 from memflux.traces import SOLVED

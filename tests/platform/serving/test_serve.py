@@ -13,11 +13,11 @@ from compact_served import NAME, TOKEN, CompactServed, load
 from memflux.analysis.quantities import evaluate
 from memflux.contracts import CurveCost
 from memflux.errors import DataError, InvalidValue, ServiceError
-from memflux.platform import client as client_file
-from memflux.platform import serve as serve_file
-from memflux.platform.client import Client
 from memflux.platform.cluster import local_cluster
-from memflux.platform.serve import check_port, endpoint, free_port, start, stop
+from memflux.platform.serving import client as client_file
+from memflux.platform.serving import serve as serve_file
+from memflux.platform.serving.client import Client
+from memflux.platform.serving.serve import check_port, endpoint, free_port, start, stop
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}

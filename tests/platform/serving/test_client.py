@@ -9,10 +9,10 @@ from starlette.testclient import TestClient
 from memflux.analysis.quantities import OnOffRatio, Symmetry, evaluate
 from memflux.contracts import CurveCost, Differentiable
 from memflux.errors import InvalidValue, ServiceError
-from memflux.platform import client as client_file
-from memflux.platform.access import digest
-from memflux.platform.client import ATTEMPTS, Client
-from memflux.platform.endpoint import application
+from memflux.platform.serving import client as client_file
+from memflux.platform.serving.access import digest
+from memflux.platform.serving.client import ATTEMPTS, Client
+from memflux.platform.serving.endpoint import application
 from memflux.waveform import PulseTrain, Triangle
 
 URL = "http://endpoint"

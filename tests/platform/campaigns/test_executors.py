@@ -12,12 +12,12 @@ import pytest
 from memflux.dataset import Dataset, summarise
 from memflux.errors import InvalidValue, MissingDependency
 from memflux.folder import Folder
-from memflux.platform.campaign import Campaign
+from memflux.platform.campaigns.campaign import Campaign
+from memflux.platform.campaigns.executor_ray import RayExecutor
+from memflux.platform.campaigns.executor_serial import SerialExecutor
+from memflux.platform.campaigns.runner import run
+from memflux.platform.campaigns.shard_work import Job, manifest_of
 from memflux.platform.cluster import local_cluster
-from memflux.platform.executor_ray import RayExecutor
-from memflux.platform.executor_serial import SerialExecutor
-from memflux.platform.runner import run
-from memflux.platform.shard_work import Job, manifest_of
 from memflux.shards import list_shards
 
 CAMPAIGN = Campaign(space="9d", count=60, seed=4, samples=8, engine="compact", shard_size=6)
@@ -26,8 +26,8 @@ CAMPAIGN = Campaign(space="9d", count=60, seed=4, samples=8, engine="compact", s
 SLOW = """
 import sys, time
 from memflux.compact import CompactModel
-from memflux.platform.campaign import Campaign
-from memflux.platform.runner import run
+from memflux.platform.campaigns.campaign import Campaign
+from memflux.platform.campaigns.runner import run
 
 def slow(campaign):
     def predict(devices, drive):
@@ -36,10 +36,10 @@ def slow(campaign):
     return predict
 
 if sys.argv[2] == "ray":
-    from memflux.platform.executor_ray import RayExecutor
+    from memflux.platform.campaigns.executor_ray import RayExecutor
     executor = RayExecutor(workers=2)
 else:
-    from memflux.platform.executor_serial import SerialExecutor
+    from memflux.platform.campaigns.executor_serial import SerialExecutor
     executor = SerialExecutor()
 campaign = Campaign(space="9d", count=600, seed=4, samples=8, engine="compact", shard_size=6)
 run(campaign, sys.argv[1], executor, solver_factory=slow)

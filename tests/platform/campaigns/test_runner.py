@@ -9,10 +9,10 @@ from memflux.compact import CompactModel
 from memflux.dataset import Dataset, summarise
 from memflux.errors import DataError, InvalidValue
 from memflux.folder import TEMPORARY, Folder
-from memflux.platform.campaign import Campaign
-from memflux.platform.executor_serial import SerialExecutor
-from memflux.platform.lock import hold
-from memflux.platform.runner import run
+from memflux.platform.campaigns.campaign import Campaign
+from memflux.platform.campaigns.executor_serial import SerialExecutor
+from memflux.platform.campaigns.lock import hold
+from memflux.platform.campaigns.runner import run
 from memflux.shards import list_shards
 
 CAMPAIGN = Campaign(space="9d", count=30, seed=4, samples=8, engine="compact", shard_size=8)

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from memflux.errors import InvalidValue
-from memflux.platform.streams import METADATA, parse_json, read_stream, write_stream
+from memflux.platform.serving.streams import METADATA, parse_json, read_stream, write_stream
 
 
 def accept(schema: pa.Schema) -> None:

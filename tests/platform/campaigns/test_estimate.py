@@ -2,10 +2,10 @@
 
 import pytest
 
-from memflux.platform.campaign import Campaign
-from memflux.platform.estimate import estimate
-from memflux.platform.executor_serial import SerialExecutor
-from memflux.platform.runner import run
+from memflux.platform.campaigns.campaign import Campaign
+from memflux.platform.campaigns.estimate import estimate
+from memflux.platform.campaigns.executor_serial import SerialExecutor
+from memflux.platform.campaigns.runner import run
 from memflux.space import Space
 
 CAMPAIGN = Campaign(space="5d", count=64, samples=40, engine="compact")

@@ -10,8 +10,8 @@ from memflux.analysis.quantities import OnOffRatio, Symmetry
 from memflux.contracts import CurveCost
 from memflux.device import FIELDS, QUANTITIES, Device, Devices
 from memflux.errors import InvalidValue
-from memflux.platform.streams import read_stream, write_stream
-from memflux.platform.wire import ARROW, JSON, MAX_DEVICES, Question, TooLarge, decode, encode
+from memflux.platform.serving.streams import read_stream, write_stream
+from memflux.platform.serving.wire import ARROW, JSON, MAX_DEVICES, Question, TooLarge, decode, encode
 from memflux.waveform import PiecewiseLinear, PulseTrain, Sine, Triangle
 
 BASE = Device.preset("seed").replace(donor_density=1e21)

@@ -17,9 +17,9 @@ from memflux.analysis.quantities import OnOffRatio, Quantity, Symmetry, resolve
 from memflux.contracts import CurveCost
 from memflux.device import Devices
 from memflux.errors import InvalidValue, MemfluxError, ServiceError, check_choice
-from memflux.platform.access import check_token, read_token
-from memflux.platform.replies import array_from_arrow, curves_from_arrow
-from memflux.platform.wire import ARROW, MAX_DEVICES, MAX_VALUES, Question, encode
+from memflux.platform.serving.access import check_token, read_token
+from memflux.platform.serving.replies import array_from_arrow, curves_from_arrow
+from memflux.platform.serving.wire import ARROW, MAX_DEVICES, MAX_VALUES, Question, encode
 from memflux.space import Space
 from memflux.traces import Traces
 from memflux.waveform import Waveform

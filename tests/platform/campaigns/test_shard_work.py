@@ -9,8 +9,8 @@ from memflux.compact import CompactModel
 from memflux.contracts import Predictor
 from memflux.errors import MissingDependency
 from memflux.folder import Folder
-from memflux.platform.campaign import Campaign
-from memflux.platform.shard_work import Job, cpu_target, manifest_of, solver_for
+from memflux.platform.campaigns.campaign import Campaign
+from memflux.platform.campaigns.shard_work import Job, cpu_target, manifest_of, solver_for
 from memflux.rows import Rows
 from memflux.shards import list_shards, read_shard
 from memflux.space import Space

@@ -3,7 +3,7 @@ import stat
 import pytest
 
 from memflux.errors import DataError, InvalidValue
-from memflux.platform.access import digest, matches, new_token, read_token, token_in, write_token
+from memflux.platform.serving.access import digest, matches, new_token, read_token, token_in, write_token
 
 
 def test_token_file_is_for_its_owner_alone_and_made_once(tmp_path):

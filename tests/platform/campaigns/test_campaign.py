@@ -3,7 +3,7 @@
 import pytest
 
 from memflux.errors import InvalidValue
-from memflux.platform.campaign import Campaign, shard_size_for
+from memflux.platform.campaigns.campaign import Campaign, shard_size_for
 from memflux.space import Space
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from memflux.errors import ServiceError
-from memflux.platform.streams import write_stream
+from memflux.platform.serving.streams import write_stream
 from memflux.traces import Traces
 
 

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Self
 
-from memflux.platform.shard_work import Job, ShardReport
+from memflux.platform.campaigns.shard_work import Job, ShardReport
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,7 +5,7 @@ import pytest
 
 from memflux.compact import CompactModel
 from memflux.errors import ServiceError
-from memflux.platform.replies import (
+from memflux.platform.serving.replies import (
     array_from_arrow,
     arrays_to_arrow,
     curves_from_arrow,

@@ -13,7 +13,7 @@ from memflux.compact import CompactModel
 from memflux.contracts import Predictor
 from memflux.device import Devices
 from memflux.folder import Folder
-from memflux.platform.campaign import Campaign
+from memflux.platform.campaigns.campaign import Campaign
 from memflux.rows import Rows, drive_family, rows_of
 from memflux.shards import Manifest, write_shard
 from memflux.traces import SOLVED, Trace, Traces

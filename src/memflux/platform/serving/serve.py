@@ -14,8 +14,8 @@ from ray import serve
 from starlette.types import ASGIApp
 
 from memflux.errors import InvalidValue, ServiceError, check_integer, check_number
-from memflux.platform.access import check_token, digest, new_token
-from memflux.platform.endpoint import Served, application
+from memflux.platform.serving.access import check_token, digest, new_token
+from memflux.platform.serving.endpoint import Served, application
 
 APPLICATION = "memflux"
 QUEUE = 32  # questions that may wait in one replica

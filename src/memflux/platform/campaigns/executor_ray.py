@@ -12,8 +12,8 @@ import ray
 
 from memflux.contracts import Predictor
 from memflux.errors import InvalidValue, ServiceError
+from memflux.platform.campaigns.shard_work import Job, ShardReport
 from memflux.platform.cluster import WORKER_ENVIRONMENT, local_cluster, scrub_launcher_environment
-from memflux.platform.shard_work import Job, ShardReport
 from memflux.rows import Rows, drive_columns
 
 AHEAD = 2  # shards a worker holds: the one it makes and the next

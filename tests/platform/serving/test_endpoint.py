@@ -12,9 +12,9 @@ from starlette.testclient import TestClient
 from memflux.compact import CompactModel
 from memflux.errors import InvalidValue
 from memflux.metrics import symmetry
-from memflux.platform.access import digest
-from memflux.platform.endpoint import application
-from memflux.platform.wire import ARROW
+from memflux.platform.serving.access import digest
+from memflux.platform.serving.endpoint import application
+from memflux.platform.serving.wire import ARROW
 
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 

@@ -17,7 +17,7 @@ from memflux.analysis.quantities import QUANTITIES, OnOffRatio, Symmetry
 from memflux.contracts import CurveCost
 from memflux.device import FIELDS, Device, Devices
 from memflux.errors import InvalidValue, check_choice, check_integer, check_names, check_number
-from memflux.platform.streams import parse_json, read_stream, write_stream
+from memflux.platform.serving.streams import parse_json, read_stream, write_stream
 from memflux.waveform import KINDS, Waveform, from_dict
 
 ARROW = "application/vnd.apache.arrow.stream"

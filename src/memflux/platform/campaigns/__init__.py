@@ -1,0 +1,1 @@
+"""Campaigns: many simulations from one file, resumable, wherever they run."""

@@ -1,0 +1,1 @@
+"""Served surrogates: the endpoint, what travels to it, and its client."""
