@@ -15,7 +15,7 @@ import numpy as np
 
 import harness
 from harness import ROOT, Row
-from memflux import Device, Triangle, simulate
+from memflux import Device, Space, Triangle, simulate
 from memflux.solvers.solver import Solver
 
 sys.path.insert(0, str(ROOT / "tests"))
@@ -59,6 +59,21 @@ def s2(quick: bool) -> Iterator[Row]:
     yield Row(
         what="S2, two cycles, control reference, one core, best", value=min(seconds), unit="s", bar=1.0, note=note
     )
+
+
+def default_control(quick: bool) -> Iterator[Row]:
+    """the default control on random devices: seconds a curve, Newton steps a level"""
+    devices, drive = Space.preset("5d-parametric").sample(4 if quick else 40, seed=0)
+    traces = Solver()(devices, drive)
+    assert traces.history is not None
+    steps = np.concatenate([h.newton[1:] for h in traces.history if h is not None])
+    seconds = [h.wall_time for h in traces.history if h is not None]
+    rescues = sum(h.rescues for h in traces.history if h is not None)
+    note = f"{len(devices)} devices of 5d-parametric, {int((~traces.ok).sum())} failed, {rescues} levels rescued"
+    yield Row(
+        what="control accurate, a two-cycle curve, one core, median", value=np.median(seconds), unit="s", note=note
+    )
+    yield Row(what="control accurate, Newton steps a level", value=steps.mean(), unit="steps")
 
 
 def s1(quick: bool) -> Iterator[Row]:
@@ -189,4 +204,4 @@ def killed(quick: bool) -> Iterator[Row]:
 
 
 if __name__ == "__main__":
-    harness.run("foundation", [equilibrium, s2, peer, s1, main_job, killed])
+    harness.run("foundation", [equilibrium, s2, peer, s1, default_control, main_job, killed])

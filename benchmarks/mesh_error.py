@@ -29,7 +29,7 @@ def second_cycle(control: SolverControl) -> tuple[np.ndarray, int]:
     """|I| [A] of the second cycle and the number of nodes."""
     system = build_system(DEVICE, control)
     engine = make_engine(Solver().engine, system.x.size)
-    trace = solve_transient(DEVICE, DRIVE, control, engine, system, DRIVE.grid(160)[0])
+    trace = solve_transient(DRIVE, control, engine, system, DRIVE.grid(160)[0])
     engine.close()
     assert trace.ok, trace.status
     return np.abs(trace.cycle().current), system.x.size

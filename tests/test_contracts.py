@@ -89,6 +89,8 @@ def test_the_published_cost_by_hand():
             "'code' is not a field of a cost",
         ),
         (lambda: CurveCost(kind="curve", target=np.ones(5))(np.ones((1, 33)), 2), "resample the target to 17"),
+        (lambda: CurveCost(kind="curve", target=np.ones(5), cycle=7)(np.ones((1, 9)), 2), "cycle = 7 is out of range"),
+        (lambda: CurveCost(kind="curve", target=np.ones(5), floor=-1.0), "floor = -1 A is out of range"),
     ],
 )
 def test_bad_costs_are_refused(build, sentence):
@@ -101,3 +103,8 @@ def test_costs_travel_as_data():
     again = CurveCost.from_dict(cost.to_dict())
     np.testing.assert_array_equal(again.target, cost.target)
     assert (again.kind, again.cycle, again.floor) == (cost.kind, cost.cycle, cost.floor)
+
+
+def test_a_current_of_one_ampere_costs_something_finite():
+    cost = CurveCost(kind="log_curve", target=np.array([1.0, 1e-3]))
+    assert np.isfinite(cost(np.array([[0.5, 1e-3]]), cycles=1)).all()

@@ -114,3 +114,19 @@ def test_whatever_is_accepted_lies_in_its_range(name, value):
 
 def test_every_real_field_has_a_unit_and_a_range():
     assert set(FIELDS) - set(QUANTITIES) == {"barrier_lowering", "contact_density"}
+
+
+def test_a_batch_shares_no_memory_with_its_caller():
+    holes = np.full(2, 1e-4)
+    flags = np.array([True, False])
+    devices = Devices.repeat(Device(), 2, mobility_hole=holes, barrier_lowering=flags)
+    holes[:], flags[:] = -5.0, True
+    np.testing.assert_array_equal(devices.mobility_hole, 1e-4)
+    np.testing.assert_array_equal(devices.barrier_lowering, [True, False])
+    for name in FIELDS:
+        assert not getattr(devices, name).flags.writeable
+
+
+def test_a_word_is_no_truth_value():
+    with pytest.raises(InvalidValue, match=r"barrier_lowering = .*no.* is not a truth value; give True or False"):
+        Devices.of(Device()).replace(barrier_lowering="no")

@@ -91,3 +91,20 @@ def test_a_single_trace_on_its_own_levels_gives_a_float():
     one = Trace(time=TIME[keep], voltage=VOLTAGE[keep], current=VOLTAGE[keep], period=8.0, cycles=2)
     assert isinstance(symmetry(one), float)
     assert on_off_ratio(one) == pytest.approx(0.5)
+
+
+def test_a_trace_that_ended_early_has_no_quantities():
+    early = Trace(
+        time=TIME[:82], voltage=VOLTAGE[:82], current=VOLTAGE[:82], period=8.0, cycles=2, status_class="step_underflow"
+    )
+    for cycle in (0, 1):
+        assert np.isnan(symmetry(early, cycle=cycle))
+        assert np.isnan(on_off_ratio(early, cycle=cycle))
+
+
+def test_a_cycle_taken_out_has_the_same_quantities():
+    current = VOLTAGE * np.where(RISING, 3.0, 1.0) + 0.1 * VOLTAGE**2
+    one = Trace(time=TIME, voltage=VOLTAGE, current=current, period=8.0, cycles=2)
+    assert symmetry(one.cycle(1)) == symmetry(one, cycle=1)
+    assert on_off_ratio(one.cycle(1)) == on_off_ratio(one, cycle=1)
+    assert len(one.cycle(1).cycle()) == len(one.cycle(1))

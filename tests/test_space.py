@@ -113,3 +113,24 @@ def test_at_gives_the_devices_of_parameter_values():
 def test_bad_spaces_are_refused(build, sentence):
     with pytest.raises(InvalidValue, match=sentence):
         build()
+
+
+def test_a_rule_that_nothing_keeps_is_given_up():
+    length = Parameter(name="length", low=1e-6, high=2e-6)
+    space = Space(name="none", parameters=(length,), device=Device(band_gap=0.2), rule="within_gap")
+    with pytest.raises(InvalidValue, match="3 of 3 draws broke the rule 'within_gap' 1000 times; widen the space"):
+        space.sample(3, seed=0)
+
+
+def test_the_rule_belongs_to_the_space():
+    raw, kept = Space.preset("16d-raw"), Space.preset("16d")
+    devices, drive = raw.sample(200, seed=1)
+    highest = np.maximum(np.maximum(devices.barrier_left, devices.barrier_right), devices.vacancy_offset)
+    np.testing.assert_array_equal(kept.contains(devices, drive), highest < devices.band_gap)
+
+
+def test_a_following_field_counts_with_its_value():
+    space = Space.preset("16d")
+    devices, drive = space.sample(3, seed=0)
+    same = devices.replace(mobility_hole=np.nan)
+    assert np.isfinite(space.coordinates(same, drive)).all()

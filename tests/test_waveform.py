@@ -129,3 +129,23 @@ def test_bad_files_are_refused(tmp_path):
     (tmp_path / "text.csv").write_text("0,1\n1,high\n")
     with pytest.raises(InvalidValue, match=r"voltages\[1\] = nan V is not finite"):
         PiecewiseLinear.from_csv(tmp_path / "text.csv")
+
+
+def test_a_cycle_owns_its_end_whatever_the_period():
+    for period in np.random.default_rng(0).uniform(0.5, 20.0, 200):
+        wave = PiecewiseLinear(
+            times=np.array([0.0, 0.4 * period, period]), voltages=np.array([5.0, 8.0, -3.0]), cycles=9
+        )
+        np.testing.assert_array_equal(wave.voltage(np.arange(1, 10) * period), -3.0)
+
+
+def test_a_batch_with_one_period_for_all():
+    wave = Triangle(amplitude=np.array([1.0, 2.0]), period=4.0, cycles=1)
+    time, voltage = wave.grid(8)
+    assert time.shape == voltage.shape == (2, 9)
+    np.testing.assert_allclose(wave.voltage(np.array([1.0, 3.0])), [[1.0, -1.0], [2.0, -2.0]])
+
+
+def test_a_grid_has_bounded_size():
+    with pytest.raises(InvalidValue, match="samples = 1000001 is out of range; give a whole number from 4 to 1000000"):
+        Triangle(amplitude=1.0, period=1.0, cycles=10).grid(1_000_001)

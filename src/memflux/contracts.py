@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from memflux.device import Devices
-from memflux.errors import InvalidValue, check_choice, check_integer, check_names, check_numbers
+from memflux.errors import InvalidValue, check_choice, check_integer, check_names, check_number, check_numbers
 from memflux.space import DRIVE_PARAMETERS
 from memflux.traces import Traces
 from memflux.waveform import Waveform
@@ -47,6 +47,7 @@ class CurveCost:
         check_choice("kind", self.kind, COSTS)
         object.__setattr__(self, "target", check_numbers("target", self.target, low=-1e6, high=1e6, unit="A"))
         check_integer("cycle", self.cycle, low=-1000, high=1000)
+        check_number("floor", self.floor, low=1e-300, high=1e3, unit="A")
         if not (np.abs(self.target) > self.floor).any():
             raise InvalidValue(f"target has no current above floor = {self.floor:g} A; lower the floor.")
 
@@ -58,6 +59,8 @@ class CurveCost:
                 f"target has {self.target.size} samples for one cycle and the prediction "
                 f"{current.shape[1]} for {cycles}; resample the target to {(current.shape[1] - 1) // cycles + 1}."
             )
+        if not -cycles <= self.cycle < cycles:
+            raise InvalidValue(f"cycle = {self.cycle} is out of range; give 0 to {cycles - 1}, or -1 for the last.")
         first = (self.cycle % cycles) * samples
         part = current[:, first : first + samples + 1]
         counts = xp.asarray(np.abs(self.target) > self.floor)
@@ -66,6 +69,7 @@ class CurveCost:
             error = ((part - target) / np.abs(self.target).max()) ** 2
         else:
             wanted = xp.log10(xp.abs(target))
+            wanted = xp.where(xp.abs(wanted) < 1e-3, 1e-3 + 0.0 * wanted, wanted)  # 1 A has no relative error
             error = xp.abs((wanted - xp.log10(xp.abs(part) + self.floor)) / wanted)
         return (error * counts).sum(-1) / counts.sum()
 
@@ -113,11 +117,11 @@ def finite_difference_gradient(
     gradient = np.empty((len(devices), len(parameters)))
     for column, name in enumerate(parameters):
         in_drive = name in DRIVE_PARAMETERS
-        base = np.broadcast_to(getattr(drive if in_drive else devices, name), (len(devices),))
-        step = relative_step * np.maximum(np.abs(base), 1e-30)
+        base = np.broadcast_to(getattr(drive if in_drive else devices.resolved(), name), (len(devices),))
+        step = relative_step * np.where(base == 0.0, np.abs(base).max() or 1.0, np.abs(base))
         ends = []
         for sign in (1.0, -1.0):
-            moved = {name: base + sign * step}
+            moved: dict[str, Any] = {name: base + sign * step}
             ends.append(
                 value(devices, dataclasses.replace(drive, **moved))
                 if in_drive

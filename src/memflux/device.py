@@ -196,6 +196,10 @@ class Devices:
                 )
         for choice in np.unique(self.contact_density):
             check_choice("contact_density", str(choice), CONTACT_DENSITIES)
+        for name in ("barrier_lowering", "contact_density"):
+            column = np.array(getattr(self, name))
+            column.flags.writeable = False
+            object.__setattr__(self, name, column)
 
     @classmethod
     def of(cls, devices: "Device | list[Device] | tuple[Device, ...]") -> Self:
@@ -218,7 +222,10 @@ class Devices:
         check_names("device field", columns, FIELDS)
         changed = {}
         for name, value in columns.items():
-            dtype = getattr(self, name).dtype if name != "contact_density" else None
+            if name == "barrier_lowering":
+                for entry in np.unique(np.asarray(value)):
+                    check_bool(name, entry)
+            dtype = None if name in ("barrier_lowering", "contact_density") else np.float64
             try:
                 changed[name] = np.array(np.broadcast_to(np.asarray(value, dtype=dtype), (len(self),)))
             except (TypeError, ValueError):
@@ -272,6 +279,8 @@ def _column(name: str, values: object, quantity: Quantity) -> np.ndarray:
     if name in FOLLOWS and array.ndim == 1:
         follows = np.isnan(array)
         check_numbers(name, array[~follows], low=quantity.low, high=quantity.high, unit=quantity.unit)
+        array = array.copy()
+        array.flags.writeable = False
         return array
     array = check_numbers(name, array, low=quantity.low, high=quantity.high, unit=quantity.unit)
     if name == "vacancy_charge":

@@ -52,13 +52,13 @@ def symmetry(traces: Trace | Traces, cycle: int = -1, signed: bool = False) -> f
     `signed=True` scales the signed current, as eq. 11 is printed; a symmetric curve then scores
     near 0. Trace -> float, Traces -> [B]; NaN for rows that failed.
     """
-    voltage, current = _cycle(traces, cycle)
+    voltage, current, ok = _cycle(traces, cycle)
     values = current if signed else np.abs(current)
     low, high = values.min(axis=1), values.max(axis=1)
     scaled = (values - low[:, None]) / np.where(high > low, high - low, 1.0)[:, None]
     rows = np.arange(len(values))
     result = 1.0 - np.abs(scaled[rows, voltage.argmax(axis=1)] - scaled[rows, voltage.argmin(axis=1)])
-    return _like(traces, np.where(np.isfinite(current).all(axis=1), result, np.nan))
+    return _like(traces, np.where(ok, result, np.nan))
 
 
 def on_off_ratio(traces: Trace | Traces, voltage: float = 5.0, cycle: int = -1) -> float | np.ndarray:
@@ -69,28 +69,32 @@ def on_off_ratio(traces: Trace | Traces, voltage: float = 5.0, cycle: int = -1) 
     not reach `voltage`, and NaN for rows that failed.
     """
     level = check_number("voltage", voltage, low=1e-9, high=1e4, unit="V")
-    drive, current = _cycle(traces, cycle)
+    drive, current, ok = _cycle(traces, cycle)
     top = drive.argmax(axis=1)[:, None]
     step = np.arange(drive.shape[1] - 1)[None, :]
     up = (drive[:, :-1] < level) & (drive[:, 1:] >= level) & (step < top)
     down = (drive[:, :-1] >= level) & (drive[:, 1:] < level) & (step >= top)
     reached = up.any(axis=1) & down.any(axis=1)
-    if not reached.all():
+    if not reached[ok].all():
         warnings.warn(
-            f"{int((~reached).sum())} of {reached.size} drives do not sweep through {level:g} V; R is NaN there.",
+            f"{int((~reached[ok]).sum())} of {ok.sum()} drives do not sweep through {level:g} V; R is NaN there.",
             stacklevel=2,
         )
     on = np.abs(_crossing(drive, current, up.argmax(axis=1), level))
     off = np.abs(_crossing(drive, current, down.argmax(axis=1), level))
     total = on + off
     ratio = np.where(total > 0, on / np.where(total > 0, total, 1.0), np.nan)
-    return _like(traces, np.where(reached, ratio, np.nan))
+    return _like(traces, np.where(reached & ok, ratio, np.nan))
 
 
-def _cycle(traces: Trace | Traces, cycle: int) -> tuple[np.ndarray, np.ndarray]:
-    """Voltage and current of one cycle, [B, S]."""
+def _cycle(traces: Trace | Traces, cycle: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Voltage and current of one cycle, [B, S], and which rows [B] were answered to the end."""
     part = traces.cycle(cycle)
-    return np.atleast_2d(part.voltage), np.atleast_2d(part.current)
+    ok = np.atleast_1d(np.asarray(traces.ok))
+    if part.voltage.shape[-1] < 2:  # a trace that ended before this cycle
+        return np.zeros((1, 2)), np.zeros((1, 2)), np.zeros(1, dtype=bool)
+    voltage, current = np.atleast_2d(part.voltage), np.atleast_2d(part.current)
+    return voltage, current, ok & np.isfinite(current).all(axis=1)
 
 
 def _crossing(drive: np.ndarray, current: np.ndarray, k: np.ndarray, level: float) -> np.ndarray:

@@ -13,6 +13,7 @@ from memflux.errors import InvalidValue, check_choice, check_integer, check_name
 from memflux.waveform import AMPLITUDE, PERIOD, Triangle, Waveform
 
 DRIVE_PARAMETERS = {"amplitude": AMPLITUDE, "period": PERIOD}
+ATTEMPTS = 1000  # draws of one device before a rule is given up
 GRID = 10_000  # values a parameter takes in the published design
 RULES = ("none", "within_gap")
 
@@ -94,11 +95,16 @@ class Space:
         unit = self._draw(seed, first, count, attempt=0)
         if self.rule == "within_gap":
             waiting = np.flatnonzero(~self._kept(unit))
-            attempt = 0
-            while waiting.size:
-                attempt += 1
+            for attempt in range(1, ATTEMPTS):
+                if not waiting.size:
+                    break
                 unit[waiting] = self._draw(seed, first, count, attempt)[waiting]
                 waiting = waiting[~self._kept(unit[waiting])]
+            if waiting.size:
+                raise InvalidValue(
+                    f"{waiting.size} of {count} draws broke the rule {self.rule!r} {ATTEMPTS} times; "
+                    "widen the space, or take rule = 'none'."
+                )
         return self.build(unit)
 
     def build(self, unit: Float[np.ndarray, "B P"]) -> tuple[Devices, Triangle]:
@@ -121,6 +127,7 @@ class Space:
 
     def coordinates(self, devices: Devices, drive: Triangle) -> Float[np.ndarray, "B P"]:
         """The inverse of `build`: where devices lie in the unit cube (outside: below 0 or above 1)."""
+        devices = devices.resolved()
         axes = []
         for p in self.parameters:
             value = getattr(drive if p.name in DRIVE_PARAMETERS else devices, p.name)
@@ -130,11 +137,12 @@ class Space:
         return np.stack(axes, axis=1)
 
     def contains(self, devices: Devices, drive: Waveform, slack: float = 1e-9) -> Bool[np.ndarray, " B"]:
-        """Which devices lie in the box, with every constant as the base device and drive have it."""
+        """Which devices lie in the box and keep its rule, with every constant as the base device and drive have it."""
         if not isinstance(drive, Triangle) or drive.cycles != self.cycles:
             return np.zeros(len(devices), dtype=bool)
         unit = self.coordinates(devices, drive)
         inside = np.all((unit >= -slack) & (unit <= 1 + slack), axis=1)
+        inside[inside] &= self.allowed(unit[inside])
         actual, base = devices.resolved(), Devices.of(self.device)
         follows = {f for f in FOLLOWS if np.isnan(getattr(base, f)[0])}
         for name in FIELDS:

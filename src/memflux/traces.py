@@ -21,7 +21,7 @@ class History:
     newton: Int[np.ndarray, " K"]  # Newton steps of each accepted time level
     rejected: Float[np.ndarray, " R"]  # times [s] of the levels from which a step was rejected
     equilibrium_newton: int  # Newton steps of the equilibrium solve
-    rescues: int  # levels that needed more than the plain step
+    rescues: int  # levels that had to be reached in smaller steps
     wall_time: float  # s
     barrier_change_left: Float[np.ndarray, " K"]  # V, lowering at the left contact at each level
     barrier_change_right: Float[np.ndarray, " K"]  # V
@@ -52,8 +52,9 @@ class Trace:
     """One device under one drive: the response at T times.
 
     `current` is the total current including displacement, positive into the right contact;
-    `conduction` is its particle part (None where the predictor does not resolve it). Where
-    `ok` is False the levels that were not reached hold NaN, and `status` is the reason.
+    `conduction` is its particle part (None where the predictor does not resolve it). The first
+    level is the device at rest, before the drive acts: no current. Where `ok` is False, `status` is
+    the reason; levels that were asked and not reached hold NaN, a trace on its own levels ends.
     """
 
     time: Float[np.ndarray, " T"]  # s
@@ -74,8 +75,9 @@ class Trace:
         return self.status_class == SOLVED
 
     def cycle(self, index: int = -1) -> Self:
-        """The levels of one cycle, its end points included, on whatever levels the trace holds."""
-        first = _cycle_index(index, self.cycles) * self.period
+        """The levels of one cycle, its end points included; history and profiles stay those of the whole."""
+        start = float(self.time[0]) if len(self) else 0.0
+        first = start + _cycle_index(index, self.cycles) * self.period
         slack = 1e-9 * self.period
         part = (self.time >= first - slack) & (self.time <= first + self.period + slack)
         return dataclasses.replace(

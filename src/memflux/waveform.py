@@ -25,6 +25,7 @@ from memflux.errors import (
 
 MAX_CYCLES = 100_000
 MAX_POINTS = 1_000_000  # corners of a piecewise linear drive
+MAX_LEVELS = 10_000_000  # samples of a whole drive
 
 
 class Bound(NamedTuple):
@@ -69,22 +70,26 @@ class AbstractWaveform(abc.ABC):
         return np.asarray(self.cycles * self.periods())
 
     def voltage(self, time: float | np.ndarray) -> np.ndarray:
-        """Voltage [V] at `time` [s]: any shape for one drive, [B, T] for a batch of B.
+        """Voltage [V] at `time` [s]: any shape for one drive; [T] or [B, T] -> [B, T] for a batch of B.
 
-        The end of the last cycle belongs to that cycle, as the start of the next would.
+        The end of a cycle belongs to that cycle, as the start of the next would.
         """
-        phase = np.asarray(np.asarray(time, dtype=np.float64) / self._along_time(self.periods()))
+        time = np.asarray(time, dtype=np.float64)
+        if self.batch is not None:
+            time = np.broadcast_to(np.atleast_2d(time), (self.batch, time.shape[-1]))
+        phase = np.asarray(time / self._along_time(self.periods()))
         return self.shape(_fraction(np.atleast_1d(phase))).reshape(phase.shape)
 
     def at(self, phase: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Time [s] and voltage [V] at phases 0..cycles [T]: two arrays [T], or [B, T] for a batch."""
         phase = np.asarray(phase, dtype=np.float64)
-        time = phase * self._along_time(self.periods())
-        return time, self.shape(np.broadcast_to(_fraction(phase), time.shape))
+        if self.batch is not None:
+            phase = np.broadcast_to(np.atleast_2d(phase), (self.batch, phase.shape[-1]))
+        return phase * self._along_time(self.periods()), self.shape(_fraction(phase))
 
     def grid(self, samples: int) -> tuple[np.ndarray, np.ndarray]:
         """`at` on the common grid of phase: `samples` a cycle and the end point of the last."""
-        samples = check_integer("samples", samples, low=4, high=1_000_000)
+        samples = check_integer("samples", samples, low=4, high=MAX_LEVELS // self.cycles)
         return self.at(np.arange(self.cycles * samples + 1) / samples)
 
     def _along_time(self, value: np.ndarray) -> np.ndarray:
@@ -117,6 +122,9 @@ class AbstractWaveform(abc.ABC):
 
 def _fraction(phase: np.ndarray) -> np.ndarray:
     """Phase within its cycle, in (0, 1] but for the very start: a cycle owns its end."""
+    whole = np.rint(phase)
+    # time / period need not give back the whole number that time was made of
+    phase = np.where(np.abs(phase - whole) <= 4e-16 * np.maximum(whole, 1.0), whole, phase)
     fraction = phase - np.floor(phase)
     return np.where((fraction == 0.0) & (phase > 0.0), 1.0, fraction)
 

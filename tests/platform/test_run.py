@@ -30,3 +30,9 @@ def test_what_is_absent_or_damaged(tmp_path):
     run.checks.write_text("{")
     with pytest.raises(DataError, match=r"checks\.json cannot be read"):
         run.read(run.checks)
+
+
+def test_what_is_not_finite_becomes_null(tmp_path):
+    run = RunFolder.at(tmp_path)
+    run.write(run.checks, {"a": [1.0, float("nan")], "b": float("inf")})
+    assert run.read(run.checks) == {"a": [1.0, None], "b": None}

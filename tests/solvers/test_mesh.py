@@ -14,7 +14,9 @@ def test_published_grid_has_189_nodes_and_its_spacings():
     assert h[1] / h[0] == pytest.approx(1.0404058454422909, rel=1e-12)
 
 
-@pytest.mark.parametrize(("first", "largest"), [(5e-4, 2e-2), (1e-5, 5e-2), (0.1, 0.2), (0.25, 0.25), (1e-3, 1e-3)])
+@pytest.mark.parametrize(
+    ("first", "largest"), [(5e-4, 2e-2), (1e-5, 5e-2), (0.1, 0.2), (0.25, 0.25), (1e-3, 1e-3), (1e-4, 1.2e-4)]
+)
 def test_mesh_is_symmetric_increasing_and_within_bounds(first, largest):
     x = graded_mesh(2e-6, first, largest)
     h = np.diff(x)

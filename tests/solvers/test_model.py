@@ -21,7 +21,7 @@ CASES = {
 }
 
 
-def _problem(case: str) -> tuple[Problem, np.ndarray, np.ndarray]:
+def _problem(case: str, inwards: bool = True) -> tuple[Problem, np.ndarray, np.ndarray]:
     preset, changes, control = CASES[case]
     system = build_system(Device.preset(preset).replace(**changes), SolverControl.preset(control))
     problem = Problem.of(system, ThomasEngine(system.x.size))
@@ -30,10 +30,12 @@ def _problem(case: str) -> tuple[Problem, np.ndarray, np.ndarray]:
     u[:, :3] = 0.05 * rng.standard_normal((system.x.size, 3))
     if case == "two carriers":
         u[:, 2] = 0.0
-    # a bend that drives both contact fields inwards, so that the lowering is on
-    u[:, 3] = -0.1 - 0.2 * np.sin(np.pi * system.x / system.x[-1]) + 1e-3 * rng.standard_normal(system.x.size)
-    u[[0, -1], 3] += 0.1
-    u[:, 4] = 0.02
+    # a bend that makes both contact fields point inwards (lowering on) or outwards (off)
+    bend = 0.2 * np.sin(np.pi * system.x / system.x[-1]) + 1e-3 * rng.standard_normal(system.x.size)
+    u[:, 3] = -0.1 + (bend if inwards else -bend)
+    u[[0, -1], 3] -= 0.3 if inwards else -0.3
+    u /= abs(system.z[2])  # differences lose digits with every power of the charge
+    u[:, 4] = 0.02 if inwards else -0.01
     problem.contact_density = problem.densities(u)[[0, -1], :2] * 0.9
     return problem, u, problem.densities(u) * 0.9
 
@@ -53,11 +55,16 @@ def _times(blocks, v):
     return out
 
 
+@pytest.mark.parametrize("inwards", [True, False])
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("mode", [model.EQUILIBRIUM, model.TRANSIENT])
-def test_jacobian_matches_differences_in_random_directions(case, mode):
-    problem, u, old = _problem(case)
+def test_jacobian_matches_differences_in_random_directions(case, mode, inwards):
+    problem, u, old = _problem(case, inwards)
     _, blocks = _evaluate(problem, u, old, mode)
+    fields = [
+        model.contact_field(k, u, problem.system.h, problem.system.z, problem.packed[-1], problem.n) for k in (0, 1)
+    ]
+    assert all((g < 0.0) == inwards for g, _ in fields)
     scale = np.abs(blocks[0::3]).max(axis=2)  # of each row; enough to weigh the rows
     rng = np.random.default_rng(2)
     for _ in range(5):
@@ -69,7 +76,7 @@ def test_jacobian_matches_differences_in_random_directions(case, mode):
         behind, _ = _evaluate(problem, u - e * direction, old, mode)
         difference = (ahead - behind) / (2 * e)
         error = np.abs(difference - _times(blocks, direction)) / scale
-        assert error.max() < 2e-5
+        assert error.max() < (2e-4 if case == "double charge" else 2e-5)
 
 
 @pytest.mark.parametrize("case", CASES)

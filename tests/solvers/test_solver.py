@@ -4,9 +4,9 @@ import pytest
 from memflux.contracts import CurveCost, Differentiable
 from memflux.device import Device, Devices
 from memflux.errors import InvalidValue
-from memflux.solvers.solver import Solver, simulate
+from memflux.solvers.solver import Solver, _corner_times, simulate
 from memflux.space import Space
-from memflux.waveform import Triangle
+from memflux.waveform import PulseTrain, Triangle
 
 DRIVE = Triangle(amplitude=5.0, period=4.0, cycles=2)
 COARSE = Solver(control="fast", engine="compiled", samples=16)
@@ -57,6 +57,7 @@ def test_reference_controls_return_native_levels():
         ({"samples": 3}, "samples = 3 is out of range; give a whole number from 8"),
         ({"levels": [0.0, 2.0, 1.0]}, "levels starts at 0 s and must start at 0 and increase"),
         ({"levels": [0.0, 99.0]}, r"levels\[1\] = 99 s is out of range"),
+        ({"levels": [0.0, 1.0], "profiles": [2.0]}, "profiles go to 2 s and levels end at 1 s; give more levels"),
         ({"profiles": [-1.0]}, r"profiles\[0\] = -1 s is out of range"),
     ],
 )
@@ -82,3 +83,19 @@ def test_the_solver_is_differentiable_and_its_gradient_points_uphill():
     assert gradient.shape == (1, 2)
     assert gradient[0, 0] > 0
     assert closer[0] < value[0]
+
+
+def test_corners_that_miss_the_grid_are_visited():
+    assert _corner_times(Triangle(amplitude=1.0, period=8.0, cycles=2), 160).size == 0
+    np.testing.assert_allclose(_corner_times(Triangle(amplitude=1.0, period=8.0, cycles=2), 10), [2.0, 6.0, 10.0, 14.0])
+    pulses = PulseTrain(amplitude=-2.0, width=2e-3, ramp=1.5e-3, rest=2e-3, cycles=2)
+    hidden = _corner_times(pulses, 40)
+    assert hidden.size == 14
+    trace = simulate(Device.preset("S1"), pulses, engine="compiled", control="fast", samples=40)
+    assert trace.ok
+    assert trace.time.size == 81
+
+
+def test_no_devices_is_a_mistake():
+    with pytest.raises(InvalidValue, match="devices has no entries; give at least one device"):
+        COARSE(Devices.repeat(Device(), 0), DRIVE)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from memflux.solvers.control import AdaptiveSteps
-from memflux.solvers.timestep import march_adaptive, march_levels, next_step
+from memflux.solvers.timestep import March, march_adaptive, march_levels, next_step
 
 
 @dataclasses.dataclass
@@ -23,7 +23,8 @@ def euler(state, time, earlier):
 
 def levels_of(march, *arguments):
     seen = []
-    result = march(*arguments, lambda old, new: seen.append(new.time))
+    result = March(rejected=[], rescues=0, failure=None)
+    march(*arguments, lambda old, new: seen.append(new.time), result)
     return result, seen
 
 
@@ -98,6 +99,22 @@ def test_the_predictor_is_not_fed_a_line_through_a_rescue():
         fed.append((time, earlier.time if earlier else None))
         return None if state.time == 1.0 and time == 2.0 else euler(state, time, earlier)
 
-    march_levels(picky, Point(0.0, 1.0), [1.0, 2.0, 3.0, 4.0], 2, lambda old, new: None)
+    levels_of(march_levels, picky, Point(0.0, 1.0), [1.0, 2.0, 3.0, 4.0], 2)
     assert (3.0, None) in fed
     assert (4.0, 2.0) in fed
+
+
+def test_a_bisected_level_comes_with_the_step_that_reached_it():
+    def picky(state, time, earlier):
+        return None if time - state.time > 0.6 else euler(state, time, earlier)
+
+    pairs = []
+    march_levels(
+        picky,
+        Point(0.0, 1.0),
+        [0.5, 1.5],
+        3,
+        lambda old, new: pairs.append((old.time, new.time)),
+        March(rejected=[], rescues=0, failure=None),
+    )
+    assert pairs == [(0.0, 0.5), (1.0, 1.5)]

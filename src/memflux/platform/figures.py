@@ -64,7 +64,7 @@ def _figure(columns: int, width: float, height: float) -> tuple[Figure, list]:
 
 def ampere_scale(*currents: np.ndarray) -> tuple[float, str]:
     """Factor and unit that bring currents in A to numbers of order 1 to 1000."""
-    largest = max((float(np.nanmax(np.abs(c))) for c in currents), default=0.0)
+    largest = max((float(np.abs(c[np.isfinite(c)]).max(initial=0.0)) for c in currents), default=0.0)
     power = 3 * int(np.floor(np.log10(largest) / 3)) if largest > 0 else 0
     power = min(max(power, min(PREFIXES)), max(PREFIXES))
     return 10.0**-power, f"{PREFIXES[power]}A"
@@ -170,13 +170,14 @@ def fit(voltage: np.ndarray, target: np.ndarray, prediction: np.ndarray, physics
 
 def profiles(inside: Profiles, voltages: Sequence[float]) -> Figure:
     """Potential, vacancies and electrons along the channel at a few times."""
-    figure, axes = _figure(3, 9.6, 3.0)
     x = inside.x * 1e6
-    panels = (
+    panels = [
         (inside.psi, "electrostatic potential / V", "linear"),
         (inside.vacancy, "vacancy density / m$^{-3}$", "log"),
         (inside.n, "electron density / m$^{-3}$", "log"),
-    )
+    ]
+    panels = [p for p in panels if p[2] == "linear" or p[0].max() > 0]  # a device may have no vacancies
+    figure, axes = _figure(len(panels), 3.2 * len(panels), 3.0)
     with matplotlib.rc_context(STYLE):
         for ax, (values, name, scale) in zip(axes, panels, strict=True):
             for k, (t, v) in enumerate(zip(inside.time, voltages, strict=True)):
@@ -193,7 +194,7 @@ def profiles(inside: Profiles, voltages: Sequence[float]) -> Figure:
 def single_curve(trace: Trace, title: str) -> Figure:
     """Current against voltage, linear and in magnitude, and both against time."""
     figure, axes = _figure(3, 9.6, 3.0)
-    factor, unit = ampere_scale(trace.current[np.isfinite(trace.current)])
+    factor, unit = ampere_scale(trace.current)
     with matplotlib.rc_context(STYLE):
         axes[0].plot(trace.voltage, factor * trace.current, color=ACCENT)
         axes[0].set(title=title, xlabel="voltage / V", ylabel=f"current / {unit}")

@@ -15,16 +15,17 @@ from memflux.analysis.inverse import FitResult
 from memflux.analysis.pareto import ParetoResult
 from memflux.analysis.sensitivity import SobolResult
 from memflux.dataset import Dataset
+from memflux.device import QUANTITIES
 from memflux.metrics import on_off_ratio
 from memflux.platform import figures
 from memflux.platform.provenance import provenance
 from memflux.platform.run import RunFolder
 from memflux.solvers.solver import simulate
+from memflux.space import DRIVE_PARAMETERS
 from memflux.training.data import split
 from memflux.training.evaluate import Evaluation, evaluate
 from memflux.training.surrogate import Surrogate
 
-UNITS = {"barrier": "eV", "offset": "eV", "mobility": "m²/(V s)", "length": "m", "density": "m⁻³", "period": "s"}
 PHASES_INSIDE = (1.0, 1.25, 1.5, 1.75)  # cycles at which profiles are shown
 
 
@@ -209,16 +210,18 @@ def _fit(m: _Material) -> Section:
             f"{_number(f.low[k])} to {_number(f.high[k])}",
         ]
         table.append((*row, *((_number(known[name]),) if known else ())))
-    error = (
-        f" Simulated with the FV model, the fitted device is {100 * check['nmae']:.2f} % (nMAE) from it."
-        if "nmae" in check
-        else ""
-    )
+    about = ""
+    if known:
+        about += " The curve was made with the FV model and noise, so the true values are known."
+    if check.get("nmae") is not None:
+        about += (
+            f" Simulated with the FV model, the fitted device is {100 * check['nmae']:.2f} % (nMAE) from the curve."
+        )
     return Section(
         title=title,
         text=(
             f"Found from {len(f.costs)} starts at once in {f.calls} calls of the endpoint ({f.evaluations:,} devices "
-            f"with gradients); {f.alike} starts ended within 10 % of the best cost.{error}"
+            f"with gradients); {f.alike} starts ended within 10 % of the best cost.{about}"
         ),
         images=((figures.embed(drawn), "measured and fitted curve"),),
         table=tuple(table),
@@ -229,7 +232,8 @@ def _inside(m: _Material) -> Section:
     row = _switching_most(m)
     device, drive = m.data.devices[row], m.data.drive[row]
     times = [p * float(drive.periods()) for p in PHASES_INSIDE if p <= drive.cycles]
-    trace = simulate(device, drive, samples=m.data.manifest.samples, profiles=times)
+    control = str(m.data.manifest.recipe.get("control", "accurate"))
+    trace = simulate(device, drive, control=control, samples=m.data.manifest.samples, profiles=times)
     title = "Inside one device"
     if trace.profiles is None:
         return Section(title=title, text="", missing=f"the device of row {row} was not solved: {trace.status}.")
@@ -273,4 +277,5 @@ def _number(value: float) -> str:
 
 
 def _unit(name: str) -> str:
-    return next((unit for key, unit in UNITS.items() if key in name), "")
+    unit = (DRIVE_PARAMETERS.get(name) or QUANTITIES[name]).unit
+    return "" if unit == "1" else unit.replace("^2", "²").replace("^-3", "⁻³")

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -65,9 +66,9 @@ class RunFolder:
             raise DataError(f"{path} cannot be read: {error}; run that step again.") from None
 
     def write(self, path: Path, value: Any) -> None:
-        """JSON into one of the files, whole or not at all."""
+        """JSON into one of the files, whole or not at all; what is not finite becomes null."""
         partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-        partial.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(_finite(value), indent=1, allow_nan=False) + "\n", encoding="utf-8")
         partial.replace(path)
 
     @contextlib.contextmanager
@@ -81,3 +82,11 @@ class RunFolder:
         """Keep the time of a step; a step done again replaces its record."""
         known = [row for row in self.read(self.timings) or [] if row["what"] != what]
         self.write(self.timings, [*known, {"what": what, "seconds": seconds, "amount": amount, "unit": unit}])
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

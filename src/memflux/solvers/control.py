@@ -9,7 +9,7 @@ from memflux.errors import check_choice
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class NewtonControl:
-    """Damped Newton's method: u <- u - d_i J^-1 R with d_{i+1} = min(1, growth d_i)."""
+    """Newton's method: for potentials as unknowns, u <- u - d_i J^-1 R with d_{i+1} = min(1, growth d_i)."""
 
     damp_initial: float
     """d_0, the damping of the first step."""
@@ -27,6 +27,8 @@ class NewtonControl:
     """Newton steps after which a time step is given up."""
     max_increase: float = 1000.0
     """Factor from one update to the next above which a time step is given up."""
+    densities: bool = False
+    """Take the step in densities as unknowns, kept positive, instead of in potentials; undamped."""
     reference_norm: bool = False
     """Measure updates as the published code does, contact fields in V/m included."""
 
@@ -66,8 +68,10 @@ class SolverControl:
     steps: AdaptiveSteps | PhaseSteps
     contact_slack: float = 0.0
     """Inverse [V m^2/C] of the penalty that pins contact potentials; 0 imposes them exactly."""
-    newton_budget: int = 200_000
-    """Newton steps a device may cost in all: a budget in steps is the same on every machine."""
+    newton_budget: int = 100_000
+    """Newton steps a device may cost, a budget that is the same on every machine ..."""
+    newton_per_level: int = 400
+    """... and this many more for each prescribed level."""
 
     @classmethod
     def preset(cls, name: str) -> Self:
@@ -112,6 +116,7 @@ _PREDICTED = NewtonControl(
     stagnation=0.0,
     stagnation_steps=1000,
     max_steps=25,
+    densities=True,
 )
 
 _PRESETS: Mapping[str, Mapping[str, object]] = {

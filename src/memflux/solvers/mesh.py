@@ -1,6 +1,7 @@
 """The finite-volume mesh: two geometric half grids, mirrored at the middle of the channel."""
 
 import functools
+import math
 
 import numpy as np
 from jaxtyping import Float
@@ -27,16 +28,22 @@ def _ratio(first: float, cells: int) -> float:
     """Root q > 1 of first (q^cells - 1)/(q - 1) = 1/2 by bisection; 1 where the cells more than fill the half."""
     if first * cells >= 0.5:
         return 1.0
-    low, high = 1.0 + 1e-12, 2.0
-    while first * (high**cells - 1.0) / (high - 1.0) < 0.5:
-        high *= 2.0
+    low = growth = 1e-12
+    while first * _cells(growth, cells) < 0.5:
+        low, growth = growth, 2.0 * growth
+    high = growth
     for _ in range(200):
         middle = 0.5 * (low + high)
-        if first * (middle**cells - 1.0) / (middle - 1.0) < 0.5:
+        if first * _cells(middle, cells) < 0.5:
             low = middle
         else:
             high = middle
-    return 0.5 * (low + high)
+    return 1.0 + 0.5 * (low + high)
+
+
+def _cells(growth: float, count: int) -> float:
+    """Length of `count` cells in units of the first, each `growth` longer (relatively) than the last."""
+    return math.expm1(count * math.log1p(growth)) / growth
 
 
 def graded_mesh(length: float, first: float, largest: float) -> Float[np.ndarray, " N"]:

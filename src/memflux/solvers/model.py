@@ -17,10 +17,14 @@ import numpy as np
 
 from memflux.constants import ELEMENTARY_CHARGE
 from memflux.solvers.flux import edge_flux
-from memflux.solvers.statistics import fermi_half, fermi_minus_one
+from memflux.solvers.statistics import fermi_half, fermi_minus_one, inverse_fermi_half
 from memflux.solvers.system import System, image_scale
 
 EQUILIBRIUM, TRANSIENT = 0, 1
+OUTWARD = 0.02  # V, scale of the signed lowering where the contact field points outwards
+LARGEST_CUT = 0.8  # share of the carriers of a node that one Newton step may take away
+LN2 = math.log(2.0)
+FULLEST = -0.05  # ln of the occupation that a less than half full node may reach in one step
 
 # Indices into the packed scalars of `pack`.
 UNIT, EPS, DOPING, BARRIER_L, BARRIER_R, IMAGE, FOLLOWS, VACANCIES, GAUSS, SLACK = range(10)
@@ -94,9 +98,14 @@ def residual_and_jacobian(
     """
     r[:] = 0.0
     b[:] = 0.0
+    last = u.shape[0] - 1
+    left, right = u[0, W], u[last, W]
+    signed = s[SLACK] == 0.0
+    if signed:  # see `_lowering`
+        u[0, W], u[last, W] = max(left, 0.0), max(right, 0.0)
     densities(u, h, volume, z, band, level, mobility, emission, s, n, lnf, slope)
     if mode == EQUILIBRIUM:
-        for k in range(u.shape[0]):
+        for k in range(last + 1):
             for a in range(3):
                 r[k, a] = u[k, a]
                 b[3 * k, a, a] = 1.0
@@ -105,6 +114,9 @@ def residual_and_jacobian(
         _emission(u, n0, z, band, level, emission, s, n, slope, r, b)
     _poisson(u, voltage, h, volume, z, s, n, slope, r, b)
     _lowering(u, lowering, h, z, s, n, slope, r, b)
+    if signed:
+        u[0, W], u[last, W] = left, right
+        _sign_lowering(u, lowering, r, b)
 
 
 @numba.njit(cache=True)
@@ -237,30 +249,61 @@ def contact_field(side, u, h, z, s, n):
 @numba.njit(cache=True)
 @no_type_check
 def _lowering(u, lowering, h, z, s, n, slope, r, b):
-    """w at the contacts: Delta psi = sqrt(-q g/(4 pi eps_i)) where g < 0, else 0."""
+    """w at the contacts: Delta psi = sqrt(-q g/(4 pi eps_i)) where g < 0, else 0.
+
+    The reference controls solve for the root as it stands. Its slope is infinite where it sets
+    in, and Newton's method cycles there. All others solve Delta psi^2 + q g/(4 pi eps_i) = 0 for a
+    signed w, whose positive part is Delta psi and whose negative part measures an outward field
+    (`_sign_lowering` adds the terms in w itself): the same physics without the infinite slope.
+    """
     last = u.shape[0] - 1
     for side in range(2):
-        k = 0 if side == 0 else last
-        off = 1 if side == 0 else 3 * k - 1
-        r[k, W] += u[k, W]
-        b[3 * k, W, W] += 1.0
+        k, off = (0, 1) if side == 0 else (last, 3 * last - 1)
+        if s[SLACK] > 0.0 or lowering == 0.0:
+            r[k, W] += u[k, W]
+            b[3 * k, W, W] += 1.0
         if lowering == 0.0:
             continue
         g, per = contact_field(side, u, h, z, s, n)
-        if g >= 0.0:
-            continue
-        delta = lowering * math.sqrt(-s[IMAGE] * g)
-        d_g = -0.5 * lowering * lowering * s[IMAGE] / delta
-        r[k, W] -= delta
-        b[3 * k, W, PSI] -= d_g * per
-        b[3 * k, W, W] += d_g * per
-        b[off, W, PSI] += d_g * per
-        b[off, W, W] -= d_g * per
+        weight = lowering * lowering * s[IMAGE]
+        if s[SLACK] > 0.0:
+            if g >= 0.0:
+                continue
+            delta = lowering * math.sqrt(-s[IMAGE] * g)
+            r[k, W] -= delta
+            weight *= 0.5 / delta
+        else:
+            r[k, W] += weight * g
+        b[3 * k, W, PSI] += weight * per
+        b[3 * k, W, W] -= weight * per
+        b[off, W, PSI] -= weight * per
+        b[off, W, W] += weight * per
         if s[GAUSS] != 0.0:
             for a in range(3):
                 rise = n[k, a] * slope[k, a] * z[a] * z[a] / s[UNIT] * 0.5 * ELEMENTARY_CHARGE / (per * s[EPS])
-                b[3 * k, W, a] += d_g * rise
-                b[3 * k, W, PSI] -= d_g * rise
+                b[3 * k, W, a] -= weight * rise
+                b[3 * k, W, PSI] += weight * rise
+
+
+@numba.njit(cache=True)
+@no_type_check
+def _sign_lowering(u, lowering, r, b):
+    """Chain rule for the signed w of both contacts: only its positive part acts on the device."""
+    last = u.shape[0] - 1
+    for k, beside in ((0, 2), (last, 3 * last - 2)):
+        w = u[k, W]
+        if w <= 0.0:
+            b[3 * k, :, W] = 0.0
+            b[beside, :, W] = 0.0
+        if lowering == 0.0:
+            r[k, W] = w
+            b[3 * k, W, W] = 1.0
+        elif w > 0.0:
+            r[k, W] += w * w
+            b[3 * k, W, W] += 2.0 * w
+        else:
+            r[k, W] += OUTWARD * w
+            b[3 * k, W, W] += OUTWARD
 
 
 @numba.njit(cache=True)
@@ -275,7 +318,7 @@ def _equilibrate(r, b):
             for m in range(first, stop):
                 for j in range(5):
                     largest = max(largest, abs(b[m, i, j]))
-            if largest == 0.0:  # a density that underflowed to zero: nothing determines this unknown
+            if largest < 1e-290:  # a density that underflowed: nothing determines this unknown
                 b[3 * k, i, i] = 1.0
                 r[k, i] = 0.0
                 continue
@@ -316,29 +359,71 @@ def apply_update(u, update, damp, h, reference):
 
 @numba.njit(cache=True)
 @no_type_check
-def terminal_current(u, n, u_old, n_old, dt, h, volume, z, band, level, mobility, emission, s, lnf):
-    """Conduction and displacement current density [A/m^2] into the right contact.
+def apply_density_update(u, update, z, level, s, lnf, slope):
+    """The same Newton step for densities as unknowns: u in place; returns the norm of the update [V].
 
-    Test function T = x/L: the flux through the right contact follows from all fluxes and storages,
-    not from a difference at one node. The displacement part telescopes to eps/L d(psi_R - psi_L)/dt.
+    A Newton step does not depend on the unknowns in which the Jacobian is written, only the point
+    that it leads to does: here n <- n (1 + x) with x = d ln F/d eta * (change of eta), where
+    potentials as unknowns would have exponentials overshoot. Positive, and below the number of
+    sites, because one step takes away at most `LARGEST_CUT` of the carriers or of the free sites.
+    The norm is the largest of the changes of psi and w, and of U_T |x|.
+    """
+    unit = s[UNIT]
+    norm = 0.0
+    for k in range(u.shape[0]):
+        psi = u[k, PSI] - update[k, PSI]
+        if not math.isfinite(update[k, PSI] + update[k, W]):
+            return math.inf
+        norm = max(norm, abs(update[k, PSI]), abs(update[k, W]))
+        u[k, W] -= update[k, W]
+        for a in range(3):
+            if a == 2 and s[VACANCIES] == 0.0:
+                continue
+            x = slope[k, a] * z[a] / unit * (update[k, PSI] - update[k, a])
+            norm = max(norm, unit * abs(x))
+            if not math.isfinite(x):
+                return math.inf
+            grown = lnf[k, a] + math.log1p(max(x, -LARGEST_CUT))
+            if a < 2:
+                eta = inverse_fermi_half(grown)
+            elif lnf[k, a] < -LN2:
+                grown = min(grown, FULLEST)
+                eta = grown - math.log(-math.expm1(grown))
+            else:  # more than half full: the same step, for the free sites
+                full, free = 1.0 - slope[k, a], slope[k, a]
+                free = min(max(free - full * x, (1.0 - LARGEST_CUT) * free), 1.0 - (1.0 - LARGEST_CUT) * full)
+                eta = math.log(1.0 / free - 1.0)
+            u[k, a] = psi + unit * eta / z[a] - level[a]
+        u[k, PSI] = psi
+    return norm
+
+
+@numba.njit(cache=True)
+@no_type_check
+def terminal_current(u, n, u_old, n_old, dt, h, volume, z, band, level, mobility, emission, s, lnf):
+    """Particle current and total current density [A/m^2] into the right contact.
+
+    Test function T = x/L. The particle current through the contact follows from all fluxes and
+    storages. The total current is the same through every edge: the mean of fluxes and displacement,
+    whose displacement part telescopes to eps/L d(psi_R - psi_L)/dt.
     """
     nodes = u.shape[0]
     length = 0.0
     for k in range(nodes - 1):
         length += h[k]
-    conduction = 0.0
+    flux = storage = 0.0
     for a in range(3):
         if a == 2 and s[VACANCIES] == 0.0:
             continue
         x = 0.0
         for k in range(nodes):
-            conduction += volume[k] * (x / length) * z[a] * ELEMENTARY_CHARGE * (n[k, a] - n_old[k, a]) / dt
+            storage += volume[k] * (x / length) * z[a] * ELEMENTARY_CHARGE * (n[k, a] - n_old[k, a]) / dt
             if k < nodes - 1:
                 q = z[a] * (u[k + 1, a] - u[k, a]) / s[UNIT] - (lnf[k + 1, a] - lnf[k, a])
                 scale = -z[a] * ELEMENTARY_CHARGE * s[UNIT] * mobility[a] / h[k]
                 j, _, _, _ = edge_flux(scale, q, n[k, a], n[k + 1, a])
-                conduction -= j * h[k] / length
+                flux -= j * h[k] / length
                 x += h[k]
     last = nodes - 1
     change = (u[last, PSI] - u[0, PSI]) - (u_old[last, PSI] - u_old[0, PSI])
-    return conduction, s[EPS] * change / (length * dt)
+    return flux + storage, flux + s[EPS] * change / (length * dt)

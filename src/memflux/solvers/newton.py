@@ -75,7 +75,7 @@ def solve_newton(
     """
     u = start.copy()
     damp, last, first, still, size_before = control.damp_initial, np.inf, np.inf, 0, 0.0
-    p = problem
+    p, s = problem, problem.system
     for step in range(control.max_steps):
         model.assemble(
             mode,
@@ -93,7 +93,10 @@ def solve_newton(
             p.blocks,
         )
         update = p.engine.solve(p.blocks, p.residual)
-        norm, size = model.apply_update(u, update, damp, p.system.h, control.reference_norm and p.system.lowering)
+        if control.densities:
+            norm, size = model.apply_density_update(u, update, s.z, s.level, p.packed[-1], p.lnf, p.slope), 0.0
+        else:
+            norm, size = model.apply_update(u, update, damp, s.h, control.reference_norm and s.lowering)
         p.newton_steps += 1
         damp = min(1.0, damp * control.damp_growth)
         if step == 0:

@@ -55,7 +55,7 @@ class PetscEngine:
         self._left = matrix.createVecLeft()
 
     def solve(self, blocks: np.ndarray, residual: np.ndarray) -> np.ndarray:
-        """The solution [N, 5] for blocks [3N - 2, 5, 5] in row order; NaN where the factorisation fails."""
+        """The solution [N, 5] for blocks [3N - 2, 5, 5] in row order; not finite where the factorisation fails."""
         self._matrix.setValuesBlockedCSR(self._indptr, self._indices, blocks)
         self._matrix.assemble()
         self._right.setArray(residual.ravel())

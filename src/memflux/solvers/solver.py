@@ -15,14 +15,13 @@ from memflux.solvers.newton import LinearEngine
 from memflux.solvers.system import build_system
 from memflux.solvers.transient import solve_transient
 from memflux.traces import Trace, Traces
-from memflux.waveform import Waveform
+from memflux.waveform import MAX_LEVELS, Waveform
 
 VERSION = "1"
 """Raised whenever the numbers of a solve change; rows of a data set carry it."""
 
 ENGINES = ("auto", "petsc", "compiled")
 ACCURATE_SAMPLES = 160
-MAX_LEVELS = 10_000_000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,6 +63,8 @@ class Solver:
         self, devices: Devices, drive: Waveform, levels: np.ndarray | None = None, profiles: np.ndarray | None = None
     ) -> list[Trace]:
         """One Trace a device, on the control's own levels or on `levels` [s]."""
+        if len(devices) == 0:
+            raise InvalidValue("devices has no entries; give at least one device.")
         drive = drive.for_batch(len(devices))
         control = SolverControl.preset(self.control)
         engine: LinearEngine | None = None
@@ -75,8 +76,10 @@ class Solver:
                 system = build_system(device, control)
                 if engine is None:
                     engine = make_engine(self.engine, system.x.size)
-                times = levels if levels is not None or control.adaptive else wave.grid(self.samples)[0]
-                rows.append(solve_transient(device, wave, control, engine, system, times, profiles))
+                native = levels is not None or control.adaptive
+                times = levels if native else wave.grid(self.samples)[0]
+                hidden = None if native else _corner_times(wave, self.samples)
+                rows.append(solve_transient(wave, control, engine, system, times, hidden, profiles))
         finally:
             if engine is not None:
                 engine.close()
@@ -91,6 +94,13 @@ def _resolve(engine: str) -> str:
     if engine != "auto":
         return engine
     return "petsc" if importlib.util.find_spec("petsc4py") is not None else "compiled"
+
+
+def _corner_times(drive: Waveform, samples: int) -> np.ndarray:
+    """Times [s] of the drive's corners that do not lie on its grid: stepping over one would cut it off."""
+    phases = (np.arange(drive.cycles)[:, None] + drive.corners()).ravel()
+    off_grid = np.abs(phases * samples - np.rint(phases * samples)) > 1e-6
+    return phases[off_grid] * float(drive.periods())
 
 
 def make_engine(name: str, nodes: int) -> LinearEngine:
@@ -147,8 +157,10 @@ def simulate(
     one = isinstance(devices, Device)
     if profiles is not None and not one:
         raise InvalidValue("profiles are kept for one device only; pass a Device instead of Devices.")
-    wanted = None if profiles is None else _times("profiles", profiles, drive)
     times = None if levels is None else _levels(levels, drive)
+    wanted = None if profiles is None else _times("profiles", profiles, drive)
+    if wanted is not None and times is not None and wanted.max() > times[-1]:
+        raise InvalidValue(f"profiles go to {wanted.max():g} s and levels end at {times[-1]:g} s; give more levels.")
     batch = Devices.of(devices) if isinstance(devices, Device) else devices
     rows = solver.traces(batch, drive, times, wanted)
     if one:
@@ -158,7 +170,7 @@ def simulate(
 
 
 def _times(name: str, times: object, drive: Waveform) -> np.ndarray:
-    end = float(np.max(drive.duration()))
+    end = float(np.min(drive.duration()))
     return check_numbers(name, times, low=0.0, high=end * (1 + 1e-12), unit="s")
 
 

@@ -17,7 +17,6 @@ from memflux.solvers.control import SolverControl
 from memflux.solvers.mesh import control_volumes, graded_mesh
 
 FIELDS_PER_NODE = 5  # phi_n, phi_p, phi_x, psi_hat, w = psi - psi_R
-CARRIERS = 3  # electrons, holes, vacancies
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from memflux.solvers.control import AdaptiveSteps
 
@@ -15,13 +15,13 @@ class Timed(Protocol):
     time: float  # s
 
 
-Step = Callable[[Timed, float, Timed | None], Timed | None]
+Step = Callable[[Any, float, Any], Any]
 """step(state, time, earlier) -> the state at `time`, or None; `earlier` may serve a predictor."""
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class March:
-    """What a loop over time levels did."""
+    """What a loop over time levels does, kept while it runs: an exception loses nothing."""
 
     rejected: list[float]  # s, times of the levels from which a step failed
     rescues: int  # prescribed levels that needed more than one step
@@ -38,10 +38,9 @@ def next_step(dt: float, time: float, end: float, steps: AdaptiveSteps) -> float
 
 
 def march_adaptive(
-    step: Step, start: Timed, end: float, steps: AdaptiveSteps, accept: Callable[[Timed, Timed], None]
-) -> March:
+    step: Step, start: Timed, end: float, steps: AdaptiveSteps, accept: Callable[[Any, Any], None], result: March
+) -> None:
     """Advance to `end` with the published controller; `accept(old, new)` sees every level."""
-    result = March(rejected=[], rescues=0, failure=None)
     state = start
     dt = min(max(steps.initial, steps.smallest), end - start.time)
     while state.time < end:
@@ -51,20 +50,23 @@ def march_adaptive(
             result.rejected.append(state.time)
             if dt <= steps.smallest:
                 result.failure = "step_underflow"
-                return result
+                return
             dt = max(steps.smallest, 0.5 * dt)
             continue
         accept(state, new)
         state = new
         dt = next_step(dt, state.time, end, steps)
-    return result
 
 
 def march_levels(
-    step: Step, start: Timed, levels: Sequence[float], max_halvings: int, accept: Callable[[Timed, Timed], None]
-) -> March:
+    step: Step,
+    start: Timed,
+    levels: Sequence[float],
+    max_halvings: int,
+    accept: Callable[[Any, Any], None],
+    result: March,
+) -> None:
     """Visit the prescribed `levels`, bisecting those that fail; `accept` sees the levels alone."""
-    result = March(rejected=[], rescues=0, failure=None)
     earlier, state = None, start
     for level in levels:
         new = step(state, level, earlier)
@@ -74,13 +76,12 @@ def march_levels(
             last = _bisect(step, state, level, max_halvings, result)
             if last is None:
                 result.failure = "step_underflow"
-                return result
+                return
             accept(*last)
             earlier, state = None, last[1]  # no straight line through a rescued level
             continue
         accept(state, new)
         earlier, state = state, new
-    return result
 
 
 def _bisect(step: Step, state: Timed, level: float, halvings: int, result: March) -> tuple[Timed, Timed] | None:

@@ -1,21 +1,23 @@
-"""One device through one drive: equilibrium, time levels, terminal current, profiles."""
+"""One device through one drive: equilibrium, and steps from one time level to the next."""
 
 import dataclasses
 import time as clock
 
 import numpy as np
 
-from memflux.device import Device
 from memflux.solvers import model
-from memflux.solvers.control import AdaptiveSteps, NewtonControl, SolverControl
+from memflux.solvers.control import AdaptiveSteps, NewtonControl, PhaseSteps, SolverControl
 from memflux.solvers.newton import LinearEngine, Problem, solve_newton
+from memflux.solvers.record import Record
 from memflux.solvers.system import State, System
 from memflux.solvers.timestep import March, march_adaptive, march_levels
-from memflux.traces import SOLVED, History, Profiles, Trace
+from memflux.traces import Trace
 from memflux.waveform import Waveform
 
 STAGES = (1, 8, 64)  # how finely the lowering is switched on, tried in turn
 STAGE_STEPS = 30  # Newton steps a stage may take: one that cycles is given up early
+RAMPS = (8, 64)  # in how many parts the voltage is changed where a step fails at once
+RAMP_FROM = 0.05  # V, changes below this are no reason to ramp
 SAFE = NewtonControl(
     damp_initial=0.9,
     damp_growth=1.61,
@@ -33,20 +35,21 @@ class OutOfBudget(Exception):
 
 
 class Transient:
-    """Steps one device: holds the problem, its drive, and what has been recorded."""
+    """Steps one device: holds the problem, its drive and its control."""
 
-    def __init__(self, system: System, engine: LinearEngine, drive: Waveform, control: SolverControl) -> None:
+    def __init__(
+        self, system: System, engine: LinearEngine, drive: Waveform, control: SolverControl, levels: int = 1
+    ) -> None:
         self.problem = Problem.of(system, engine)
         self.drive = drive
         self.control = control
-        self.levels: list[tuple[float, ...]] = []  # time, voltage, conduction, displacement, newton, lowering L, R
-        self._counted = 0
+        self.budget = control.newton_budget + control.newton_per_level * levels
 
     def equilibrium(self) -> State | None:
         """The state at V = 0 with constant quasi-Fermi potentials, or None.
 
         Poisson's equation without lowering first, from the charge-free solution; then the
-        lowering, at once or in stages, because Newton's method can cycle at the kink of its root.
+        lowering, at once or in stages.
         """
         problem, system = self.problem, self.problem.system
         nodes = system.x.size
@@ -56,13 +59,13 @@ class Transient:
         base = np.zeros((nodes, 5))
         base[:, model.PSI] = np.interp(system.x, system.x[[0, -1]], -system.barrier)
         problem.lowering = 0.0
-        u = self._newton(SAFE, model.EQUILIBRIUM, base, old, 0.0, 1.0)
+        u = solve_newton(problem, SAFE, model.EQUILIBRIUM, base, old, 0.0, 1.0)
         for stages in STAGES if full and u is not None else ():
             v: np.ndarray | None = u
             for stage in range(1, stages + 1):
                 problem.lowering = full * stage / stages
                 if v is not None:
-                    v = self._newton(patient, model.EQUILIBRIUM, v, old, 0.0, 1.0)
+                    v = solve_newton(problem, patient, model.EQUILIBRIUM, v, old, 0.0, 1.0)
             if v is not None or stages == STAGES[-1]:
                 u = v
                 break
@@ -74,166 +77,82 @@ class Transient:
         return State(time=0.0, voltage=0.0, u=u, density=density)
 
     def step(self, state: State, time: float, earlier: State | None) -> State | None:
-        """One implicit Euler step to `time`; from a straight line through `earlier` where given."""
-        if self.problem.newton_steps > self.control.newton_budget:
+        """One implicit Euler step to `time`, or None; raises OutOfBudget.
+
+        Tried in turn: from a straight line through `earlier` and `state`, from `state`, and, where
+        the control is not a published one, with the voltage changed in parts at the same step.
+        """
+        if self.problem.newton_steps > self.budget:
             raise OutOfBudget
         voltage = float(self.drive.voltage(time))
         dt = time - state.time
         u = None
         if earlier is not None:
             guess = state.u + (state.u - earlier.u) * (dt / (state.time - earlier.time))
-            u = self._newton(self.control.newton, model.TRANSIENT, guess, state.density, voltage, dt)
+            u = self._solve(self.control.newton, guess, state, voltage, dt)
         if u is None:
-            newton = self.control.newton if self.control.adaptive else SAFE
-            u = self._newton(newton, model.TRANSIENT, state.u, state.density, voltage, dt)
+            u = self._solve(self.control.newton if self.control.adaptive else SAFE, state.u, state, voltage, dt)
+        if u is None and not self.control.adaptive:
+            u = self._ramp(state, voltage, dt)
         if u is None:
             return None
         return State(time=time, voltage=voltage, u=u, density=self.problem.densities(u))
 
-    def record(self, old: State | None, new: State) -> None:
-        """Keep voltage, currents, cost and lowering of a level."""
-        problem = self.problem
-        conduction = displacement = 0.0
-        if old is not None:
-            problem.densities(new.u)  # brings ln F up to date for the fluxes
-            conduction, displacement = model.terminal_current(
-                new.u, new.density, old.u, old.density, new.time - old.time, *problem.packed, problem.lnf
-            )
-        cost = problem.newton_steps - self._counted
-        self._counted = problem.newton_steps
-        self.levels.append(
-            (new.time, new.voltage, conduction, displacement, cost, new.u[0, model.W], new.u[-1, model.W])
-        )
+    def _ramp(self, state: State, voltage: float, dt: float) -> np.ndarray | None:
+        """The same step by continuation in the voltage: where the drive jumps, no time step is small enough."""
+        change = voltage - state.voltage
+        for parts in RAMPS if abs(change) > RAMP_FROM else ():
+            u: np.ndarray | None = state.u
+            for part in range(1, parts + 1):
+                if u is not None:
+                    u = self._solve(self.control.newton, u, state, state.voltage + change * part / parts, dt)
+            if u is not None:
+                return u
+        return None
 
-    def _newton(
-        self, control: NewtonControl, mode: int, start: np.ndarray, old: np.ndarray, voltage: float, dt: float
+    def _solve(
+        self, control: NewtonControl, start: np.ndarray, state: State, voltage: float, dt: float
     ) -> np.ndarray | None:
-        return solve_newton(self.problem, control, mode, start, old, voltage, dt)
+        return solve_newton(self.problem, control, model.TRANSIENT, start, state.density, voltage, dt)
 
 
 def solve_transient(
-    device: Device,
     drive: Waveform,
     control: SolverControl,
     engine: LinearEngine,
     system: System,
     levels: np.ndarray | None = None,
+    hidden: np.ndarray | None = None,
     profiles: np.ndarray | None = None,
 ) -> Trace:
-    """The trace of one device; `levels` [T] in s are visited (None: the controller's own).
+    """The trace of one device under one drive.
 
-    A failure is a status, with NaN from the first level that was not reached. Profiles come from
-    side steps that are thrown away, so asking for them changes no other number.
+    `levels` [T] in s are visited and recorded (None: the controller's own), `hidden` ones are
+    visited between them. A failure is a status; of prescribed levels, those that were not reached
+    hold NaN, an adaptive trace ends. Profiles at the times `profiles` come from side steps that are
+    thrown away, so asking for them changes no other number.
     """
     began = clock.perf_counter()
-    run = Transient(system, engine, drive, control)
-    state = run.equilibrium()
-    equilibrium_cost = run.problem.newton_steps
-    snapshots: list[State] = []
+    visited = None if levels is None else np.union1d(levels, np.array([]) if hidden is None else hidden)
+    run = Transient(system, engine, drive, control, 0 if visited is None else visited.size)
     march = March(rejected=[], rescues=0, failure="no_equilibrium")
+    record = Record(run.problem, levels, np.array([]) if profiles is None else profiles, run.step)
+    state = run.equilibrium()
     if state is not None:
-        run._counted = equilibrium_cost
-        run.record(None, state)
-        march = _march(run, state, levels, np.array([]) if profiles is None else profiles, snapshots)
-    history = _history(run, march, equilibrium_cost, clock.perf_counter() - began)
-    return _trace(device, drive, run, march, history, levels, _profiles(run, snapshots))
+        record.start(state)
+        march.failure = None
+        _march(run, state, visited, record, march)
+    return record.trace(drive, march, run.budget, clock.perf_counter() - began)
 
 
-def _march(
-    run: Transient, state: State, levels: np.ndarray | None, wanted: np.ndarray, snapshots: list[State]
-) -> March:
-    waiting = sorted(float(t) for t in wanted)
-    while waiting and waiting[0] <= 0.0:
-        snapshots.append(state)
-        waiting.pop(0)
-
-    def accept(old: State, new: State) -> None:
-        run.record(old, new)
-        while waiting and waiting[0] <= new.time:
-            at = waiting.pop(0)
-            side = new if at == new.time else run.step(old, at, None)
-            snapshots.append(side if side is not None else new)
-            run._counted = run.problem.newton_steps
-
+def _march(run: Transient, state: State, visited: np.ndarray | None, record: Record, march: March) -> None:
     try:
-        if levels is not None:
-            halvings = getattr(run.control.steps, "max_halvings", 0)
-            return march_levels(run.step, state, [float(t) for t in levels[1:]], halvings, accept)  # type: ignore[arg-type]
-        assert isinstance(run.control.steps, AdaptiveSteps)
-        end = float(run.drive.duration())
-        return march_adaptive(run.step, state, end, run.control.steps, accept)  # type: ignore[arg-type]
+        match run.control.steps:
+            case AdaptiveSteps() as steps if visited is None:
+                march_adaptive(run.step, state, float(run.drive.duration()), steps, record.accept, march)
+            case AdaptiveSteps() | PhaseSteps() as steps:
+                assert visited is not None
+                halvings = steps.max_halvings if isinstance(steps, PhaseSteps) else 0
+                march_levels(run.step, state, visited[1:].tolist(), halvings, record.accept, march)
     except OutOfBudget:
-        return March(rejected=[], rescues=0, failure="out_of_budget")
-
-
-def _history(run: Transient, march: March, equilibrium_cost: int, seconds: float) -> History:
-    table = np.array(run.levels, dtype=np.float64).reshape(-1, 7)
-    return History(
-        newton=table[:, 4].astype(np.int64),
-        rejected=np.array(march.rejected, dtype=np.float64),
-        equilibrium_newton=equilibrium_cost,
-        rescues=march.rescues,
-        wall_time=seconds,
-        barrier_change_left=table[:, 5].copy(),
-        barrier_change_right=table[:, 6].copy(),
-    )
-
-
-def _status(march: March, run: Transient) -> str:
-    at = f" after t = {run.levels[-1][0]:.6g} s, {run.levels[-1][1]:.4g} V" if run.levels else ""
-    steps = f"{run.problem.newton_steps} Newton steps"
-    return {
-        None: "solved",
-        "no_equilibrium": f"the equilibrium did not converge in {steps}",
-        "step_underflow": f"no time step was small enough{at} ({steps})",
-        "out_of_budget": f"the budget of {run.control.newton_budget} Newton steps was spent{at}",
-    }[march.failure]
-
-
-def _trace(
-    device: Device,
-    drive: Waveform,
-    run: Transient,
-    march: March,
-    history: History,
-    levels: np.ndarray | None,
-    profiles: Profiles | None,
-) -> Trace:
-    table = np.array(run.levels, dtype=np.float64).reshape(-1, 7)
-    time, voltage = table[:, 0], table[:, 1]
-    conduction, displacement = table[:, 2] * device.area, table[:, 3] * device.area
-    if levels is not None:
-        missing = np.full(levels.size - len(table), np.nan)
-        time, voltage = levels, np.asarray(drive.voltage(levels))
-        conduction = np.concatenate([conduction, missing])
-        displacement = np.concatenate([displacement, missing])
-    return Trace(
-        time=time.astype(np.float64),
-        voltage=voltage.astype(np.float64),
-        current=conduction + displacement,
-        conduction=conduction,
-        period=float(drive.periods()),
-        cycles=drive.cycles,
-        status_class=march.failure or SOLVED,
-        status=_status(march, run),
-        history=history,
-        profiles=profiles,
-    )
-
-
-def _profiles(run: Transient, snapshots: list[State]) -> Profiles | None:
-    if not snapshots:
-        return None
-    u = np.stack([s.u for s in snapshots])
-    density = np.stack([s.density for s in snapshots])
-    return Profiles(
-        time=np.array([s.time for s in snapshots]),
-        x=run.problem.system.x,
-        psi=u[..., model.PSI] - run.problem.system.affinity,
-        phi_n=u[..., model.PHI_N],
-        phi_p=u[..., model.PHI_P],
-        phi_x=u[..., model.PHI_X],
-        n=density[..., 0],
-        p=density[..., 1],
-        vacancy=density[..., 2],
-    )
+        march.failure = "out_of_budget"

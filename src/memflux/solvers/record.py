@@ -1,0 +1,137 @@
+"""What is kept of a simulation while it runs, and the trace that is made of it."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from memflux.solvers import model
+from memflux.solvers.newton import Problem
+from memflux.solvers.system import State
+from memflux.solvers.timestep import March
+from memflux.traces import SOLVED, History, Profiles, Trace
+from memflux.waveform import Waveform
+
+SideStep = Callable[[State, float, State | None], State | None]
+
+
+class Level(NamedTuple):
+    """One recorded time level."""
+
+    time: float  # s
+    conduction: float  # A/m^2
+    total: float  # A/m^2, displacement included
+    newton: int
+    lowering_left: float  # V
+    lowering_right: float  # V
+
+
+class Record:
+    """Levels and profiles of one device; `accept` is told of every step that is kept."""
+
+    def __init__(self, problem: Problem, levels: np.ndarray | None, profiles: np.ndarray, side_step: SideStep) -> None:
+        self.problem = problem
+        self.wanted = None if levels is None else frozenset(levels.tolist())
+        self.grid = levels
+        self.levels: list[Level] = []
+        self.snapshots: list[State] = []
+        self.waiting = sorted(profiles.tolist())
+        self.equilibrium_cost = 0
+        self._side_step = side_step
+        self._counted = 0
+        self._visited: State | None = None  # the last visited level, before any bisection
+
+    def start(self, state: State) -> None:
+        """Keep the equilibrium."""
+        self.equilibrium_cost = self._counted = self.problem.newton_steps
+        self._visited = state
+        self._keep(state, 0.0, 0.0)
+        while self.waiting and self.waiting[0] <= 0.0:
+            self.snapshots.append(state)
+            self.waiting.pop(0)
+
+    def accept(self, old: State, new: State) -> None:
+        """Keep what is wanted of the step from `old`, which a bisection may have made, to `new`."""
+        problem = self.problem
+        if self.wanted is None or new.time in self.wanted:
+            problem.densities(new.u)  # brings ln F up to date for the fluxes
+            parts = model.terminal_current(
+                new.u, new.density, old.u, old.density, new.time - old.time, *problem.packed, problem.lnf
+            )
+            self._keep(new, *parts)
+        while self.waiting and self.waiting[0] <= new.time:
+            self._snapshot(self.waiting.pop(0), old, new)
+        self._visited = new
+
+    def _snapshot(self, at: float, old: State, new: State) -> None:
+        """The state at `at`, by a side step whose cost does not count."""
+        spent = self.problem.newton_steps
+        base = old if old.time < at else self._visited
+        assert base is not None
+        side = new if at == new.time else self._side_step(base, at, None)
+        self.snapshots.append(side if side is not None else new)
+        self.problem.newton_steps = spent
+
+    def _keep(self, state: State, conduction: float, total: float) -> None:
+        left, right = np.maximum(state.u[[0, -1], model.W], 0.0)
+        cost = self.problem.newton_steps - self._counted
+        self._counted = self.problem.newton_steps
+        self.levels.append(Level(state.time, conduction, total, cost, float(left), float(right)))
+
+    def trace(self, drive: Waveform, march: March, budget: int, seconds: float) -> Trace:
+        """The trace of all that was kept."""
+        table = np.array(self.levels, dtype=np.float64).reshape(-1, len(Level._fields))
+        time = table[:, 0] if self.grid is None else self.grid
+        missing = np.full(time.size - len(table), np.nan)
+        area = self.problem.system.area
+        conduction, total = (np.concatenate([area * table[:, k], missing]) for k in (1, 2))
+        return Trace(
+            time=time,
+            voltage=np.asarray(drive.voltage(time)),
+            current=total,
+            conduction=conduction,
+            period=float(drive.periods()),
+            cycles=drive.cycles,
+            status_class=march.failure or SOLVED,
+            status=self._sentence(march, drive, budget),
+            history=History(
+                newton=table[:, 3].astype(np.int64),
+                rejected=np.array(march.rejected, dtype=np.float64),
+                equilibrium_newton=self.equilibrium_cost,
+                rescues=march.rescues,
+                wall_time=seconds,
+                barrier_change_left=table[:, 4].copy(),
+                barrier_change_right=table[:, 5].copy(),
+            ),
+            profiles=self._profiles(),
+        )
+
+    def _sentence(self, march: March, drive: Waveform, budget: int) -> str:
+        if march.failure is None:
+            return "solved"
+        steps = f"{self.problem.newton_steps} Newton steps"
+        if march.failure == "no_equilibrium":
+            return f"the equilibrium did not converge in {steps}"
+        last = self.levels[-1].time
+        at = f"after t = {last:.6g} s, {float(drive.voltage(last)):.4g} V"
+        if march.failure == "out_of_budget":
+            return f"the budget of {budget} Newton steps was spent {at}"
+        return f"no time step was small enough {at} ({steps})"
+
+    def _profiles(self) -> Profiles | None:
+        if not self.snapshots:
+            return None
+        system = self.problem.system
+        u = np.stack([s.u for s in self.snapshots])
+        density = np.stack([s.density for s in self.snapshots])
+        return Profiles(
+            time=np.array([s.time for s in self.snapshots]),
+            x=system.x,
+            psi=u[..., model.PSI] - system.affinity,
+            phi_n=u[..., model.PHI_N],
+            phi_p=u[..., model.PHI_P],
+            phi_x=u[..., model.PHI_X],
+            n=density[..., 0],
+            p=density[..., 1],
+            vacancy=density[..., 2],
+        )
