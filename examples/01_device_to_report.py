@@ -67,8 +67,11 @@ def _simulate(run: RunFolder, campaign: Campaign) -> None:
     _say(f"simulating {campaign.count} devices of {campaign.space} with the FV model on Ray")
 
     def show(state: runner.Progress) -> None:
-        left = (state.wanted - state.done) / state.rate if state.rate > 0 else float("nan")
-        _line(f"{state.done}/{state.wanted} curves, {state.rate:.1f}/s, {state.failed} failed, {left:.0f} s left")
+        pace = ""
+        if state.rate > 0:
+            left = (state.wanted - state.done) / state.rate
+            pace = f", {state.rate:.1f}/s, {state.failed} failed, {left:.0f} s left"
+        _line(f"{state.done}/{state.wanted} curves{pace}")
 
     state = runner.run(campaign, str(run.dataset), RayExecutor(), show)
     sys.stderr.write("\n")
@@ -82,7 +85,7 @@ def _train(run: RunFolder, data: Dataset, epochs: int | None) -> None:
     if run.surrogate.is_dir() and Surrogate.load(run.surrogate).record["dataset_hash"] == data.content_hash:
         return
     _say("training the spectral surrogate")
-    with run.timed("training", len(data), "curves"):
+    with run.timed("training", len(data), "devices"):
         surrogate = fit(
             data.devices,
             data.drive,

@@ -33,9 +33,7 @@ CASES = {
     "Triangle(amplitude=10.0, period=0.0)": "period = 0 s is out of range; give a number from 1e-12 to 1e+09 s.",
     "Sine(amplitude=1.0, period=8.0, cycles=0)": "cycles = 0 is out of range; give a whole number from 1 to 100000.",
     "Sine(amplitude=1.0, period=8.0, cycles=1.5)": "cycles = 1.5 is not a whole number; give one from 1 to 100000.",
-    "PiecewiseLinear(times=[0, 2, 1], voltages=[0, 1, 0])": (
-        "times starts at 0 s and must start at 0 and increase; sort and shift it."
-    ),
+    "PiecewiseLinear(times=[0, 2, 1], voltages=[0, 1, 0])": ("times[2] = 1 s is not after 2 s; sort the times."),
     "PiecewiseLinear(times=['now'], voltages=[0])": (
         "times = ['now'] is not an array of numbers; give numbers from 0 to 1e+09 s."
     ),

@@ -305,8 +305,11 @@ class PiecewiseLinear(AbstractWaveform):
             raise InvalidValue(f"times has {times.size} entries; give from 2 to {MAX_POINTS} points.")
         if times.size != voltages.size:
             raise InvalidValue(f"times has {times.size} entries and voltages {voltages.size}; give one voltage a time.")
-        if times[0] != 0.0 or not np.all(np.diff(times) > 0):
-            raise InvalidValue(f"times starts at {times[0]:g} s and must start at 0 and increase; sort and shift it.")
+        if times[0] != 0.0:
+            raise InvalidValue(f"times[0] = {times[0]:g} s must be 0; subtract the first time from all.")
+        if not np.all(np.diff(times) > 0):
+            late = int(np.argmin(np.diff(times) > 0)) + 1
+            raise InvalidValue(f"times[{late}] = {times[late]:g} s is not after {times[late - 1]:g} s; sort the times.")
         object.__setattr__(self, "times", times)
         object.__setattr__(self, "voltages", voltages)
         object.__setattr__(self, "cycles", check_integer("cycles", self.cycles, low=1, high=MAX_CYCLES))
@@ -317,7 +320,9 @@ class PiecewiseLinear(AbstractWaveform):
         try:
             table = np.genfromtxt(path, delimiter=",", comments="#", ndmin=2)
         except (OSError, ValueError) as error:
-            raise DataError(f"{path} cannot be read as a CSV of time and voltage: {error}") from None
+            raise DataError(
+                f"{path} is no CSV of time [s] and voltage [V]: {error}; give two columns of numbers."
+            ) from None
         if table.shape[0] > 1 and np.isnan(table[0]).all():
             table = table[1:]
         if table.shape[1] != 2:

@@ -45,6 +45,7 @@ def test_a_drive_from_a_file(tmp_path):
         (["--set", "barier_left=1"], "'barier_left' is not a device field; did you mean 'barrier_left'?"),
         (["--set", "length=-1"], "length = -1 m is out of range"),
         (["--amplitude", "nan"], "amplitude = nan V is not finite"),
+        (["--drive", "x.csv", "--amplitude", "3"], "--drive x.csv says all about the voltage"),
         (["--control", "exact"], "control = 'exact' is not known"),
         (["--out", "/nowhere/at/all.csv"], "is not in an existing folder"),
     ],

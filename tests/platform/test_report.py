@@ -76,3 +76,13 @@ def test_text_from_files_is_escaped(run):
 def test_a_run_without_data_is_refused(tmp_path):
     with pytest.raises(DataError):
         build_report(tmp_path)
+
+
+def test_a_file_of_another_kind_is_named(run):
+    run.write(run.answer("sobol"), {"kind": "fit"})
+    with pytest.raises(DataError, match=r"sobol\.json holds no 'sobol' result"):
+        build_report(run.root)
+    run.answer("sobol").unlink()
+    run.write(run.timings, [1])
+    with pytest.raises(DataError, match=r"timings\.json does not hold the times of steps"):
+        build_report(run.root)

@@ -58,6 +58,8 @@ class AbstractResult:
             raise DataError(f"{path} is not JSON; give the JSON file of an analysis.") from None
         if not isinstance(fields, dict):
             raise DataError(f"{path} holds no JSON object; give the JSON file of an analysis.")
+        if fields.get("kind") != cls.KIND:
+            raise DataError(f"{path} holds no {cls.KIND!r} result; give the JSON file of that analysis.")
         return cls.from_dict(fields)
 
 

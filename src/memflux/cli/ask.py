@@ -103,7 +103,7 @@ def pareto(
 
 
 def fit(
-    curve: Annotated[Path, typer.Argument(help="CSV: voltage [V], current [A], or time [s], voltage, current.")],
+    curve: Annotated[Path, typer.Argument(help="CSV: voltage [V], current [A], or time \\[s], voltage, current.")],
     model: ModelOption = None,
     url: UrlOption = None,
     name: NameOption = None,

@@ -19,10 +19,10 @@ def simulate(
     change: Annotated[
         list[str] | None, typer.Option("--set", help="FIELD=VALUE of the device (energies in eV, else SI); repeatable.")
     ] = None,
-    amplitude: Annotated[float, typer.Option(help="Amplitude of the triangle [V].")] = 10.0,
-    period: Annotated[float, typer.Option(help="Period of the triangle [s].")] = 8.0,
+    amplitude: Annotated[float | None, typer.Option(help="Amplitude of the triangle [V]; default 10.")] = None,
+    period: Annotated[float | None, typer.Option(help="Period of the triangle \\[s]; default 8.")] = None,
     cycles: Annotated[int, typer.Option(help="Cycles.")] = 2,
-    drive: Annotated[Path | None, typer.Option(help="CSV of time [s], voltage [V], instead of the triangle.")] = None,
+    drive: Annotated[Path | None, typer.Option(help="CSV of time \\[s], voltage [V], instead of the triangle.")] = None,
     control: Annotated[
         str, typer.Option(help="accurate, fast, reference, reference-S1, reference-Ex107.")
     ] = "accurate",
@@ -41,8 +41,12 @@ def simulate(
     from memflux.waveform import PiecewiseLinear, Triangle
 
     device = Device.preset(preset).replace(**_changes(change or []))
+    if drive is not None and (amplitude is not None or period is not None):
+        raise InvalidValue(f"--drive {drive} says all about the voltage; leave out --amplitude and --period.")
     wave: Waveform = (
-        Triangle(amplitude=amplitude, period=period, cycles=cycles)
+        Triangle(
+            amplitude=10.0 if amplitude is None else amplitude, period=8.0 if period is None else period, cycles=cycles
+        )
         if drive is None
         else PiecewiseLinear.from_csv(drive, cycles=cycles)
     )

@@ -31,10 +31,12 @@ def train(
 
     Example: memflux train runs/5d --out runs/surrogate --seed 1
     """
+    from memflux.training.checkpoint import check_target
     from memflux.training.loop import Schedule, Step, fit
     from memflux.training.surrogate import MODELS
 
     check_choice("model", model, MODELS)
+    check_target(out)  # before minutes are spent
     schedule = Schedule(epochs=epochs)
     data = _open(dataset)
     with progress(quiet=as_json) as bar:

@@ -126,7 +126,8 @@ def sobol_bars(
                 label="first order",
             )
             ax.set_yticks(place, [label(n) for n in names] if q == 0 else [""] * len(names))
-            ax.set(xlim=(min(0.0, float(np.nanmin(first[q])) - 0.02), 1.0), xlabel="Sobol index")
+            lowest = first[q][np.isfinite(first[q])].min(initial=0.0)
+            ax.set(xlim=(lowest - 0.02, 1.03), xlabel="Sobol index", xticks=(0, 0.25, 0.5, 0.75, 1))
             ax.set_title(label(quantities[q]))
         axes[0].legend(loc="lower right")
     return figure

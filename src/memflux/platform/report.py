@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib.resources
-import math
 import os
 import warnings
 from collections.abc import Callable
@@ -111,16 +110,20 @@ def _tiles(m: _Material) -> list[tuple[str, str]]:
     tiles.append((f"{seconds:.2f} s", "a curve and core, FV model"))
     if m.errors is not None:
         tiles.append((f"{100 * m.errors.nmae.mean():.2f} %", f"mean nMAE on {m.errors.rows.size} unseen devices"))
-    for row in m.run.read(m.run.timings) or []:
-        if row["what"] == "Sobol indices":
-            tiles.append((f"{row['amount'] / row['seconds']:,.0f} /s", "curves asked of the endpoint"))
+    for row in m.run.steps():
+        if row["what"] == "Sobol indices" and row["seconds"] > 0:
+            tiles.append((f"{row['amount'] / row['seconds']:,.0f} /s", "curves asked of the surrogate"))
     return tiles
 
 
 def _accuracy(m: _Material) -> Section:
     title = "The surrogate against the physics"
     if m.surrogate is None or m.errors is None:
-        return Section(title=title, text="", missing="no surrogate with a test set here; run `memflux train`.")
+        return Section(
+            title=title,
+            text="",
+            missing=f"no surrogate with a test set here; run `memflux train {m.run.dataset} --out {m.run.surrogate}`.",
+        )
     rows = [m.errors.best, m.errors.median, m.errors.worst]
     truth = m.data.traces[np.array(rows)].cycle()
     drive = m.data.drive[np.array(rows)]
@@ -151,14 +154,14 @@ def _accuracy(m: _Material) -> Section:
 def _sensitivity(m: _Material) -> Section:
     title = "What the symmetry and the on-off ratio depend on"
     if not m.run.answer("sobol").exists():
-        return Section(title=title, text="", missing="not computed; run `memflux sobol --out sobol.json`.")
+        return Section(title=title, text="", missing=_hint(m, "sobol"))
     s = SobolResult.from_json(m.run.answer("sobol"))
     drawn = figures.sobol_bars(s.names, s.quantities, s.first, s.first_interval, s.total, s.total_interval)
     notes = " ".join(s.notes)
     return Section(
         title=title,
         text=(
-            f"Sobol indices from {s.evaluations:,} curves asked of the endpoint, with 95 % confidence intervals from "
+            f"Sobol indices from {s.evaluations:,} curves asked of the surrogate, with 95 % confidence intervals from "
             f"{s.resamples} bootstrap resamples. {notes}"
         ).strip(),
         images=((figures.embed(drawn), "Sobol indices"),),
@@ -166,9 +169,9 @@ def _sensitivity(m: _Material) -> Section:
 
 
 def _pareto(m: _Material) -> Section:
-    title = "The best devices there are"
+    title = "The trade-off, as predicted and as simulated"
     if not m.run.answer("pareto").exists():
-        return Section(title=title, text="", missing="not computed; run `memflux pareto --out pareto.json`.")
+        return Section(title=title, text="", missing=_hint(m, "pareto"))
     p = ParetoResult.from_json(m.run.answer("pareto"))
     check = (m.run.read(m.run.checks) or {}).get("pareto")
     verified = None if check is None else np.array(check["objectives"], dtype=np.float64)
@@ -187,7 +190,10 @@ def _pareto(m: _Material) -> Section:
         distance = f" {len(rows)} of them were simulated with the FV model: the largest differences are {each}."
     return Section(
         title=title,
-        text=f"{len(p.objectives)} devices that no other beats in {goals}, from {p.evaluations:,} curves.{distance}",
+        text=(
+            f"{len(p.objectives)} devices that, by the surrogate, no other beats in {goals}, "
+            f"from {p.evaluations:,} curves.{distance}"
+        ),
         images=((figures.embed(drawn), "Pareto front"),),
     )
 
@@ -195,7 +201,7 @@ def _pareto(m: _Material) -> Section:
 def _fit(m: _Material) -> Section:
     title = "The device behind a measured curve"
     if not m.run.answer("fit").exists():
-        return Section(title=title, text="", missing="not computed; run `memflux fit CURVE.csv --out fit.json`.")
+        return Section(title=title, text="", missing=_hint(m, "fit", " CURVE.csv"))
     f = FitResult.from_json(m.run.answer("fit"))
     check = (m.run.read(m.run.checks) or {}).get("fit") or {}
     physics = np.array(check["current"], dtype=np.float64) if "current" in check else None
@@ -209,7 +215,7 @@ def _fit(m: _Material) -> Section:
             f"{_number(f.parameters[name])} {_unit(name)}",
             f"{_number(f.low[k])} to {_number(f.high[k])}",
         ]
-        table.append((*row, *((_number(known[name]),) if known else ())))
+        table.append((*row, *((f"{_number(known[name])} {_unit(name)}",) if known else ())))
     about = ""
     if known:
         about += " The curve was made with the FV model and noise, so the true values are known."
@@ -220,7 +226,7 @@ def _fit(m: _Material) -> Section:
     return Section(
         title=title,
         text=(
-            f"Found from {len(f.costs)} starts at once in {f.calls} calls of the endpoint ({f.evaluations:,} devices "
+            f"Found from {len(f.costs)} starts at once in {f.calls} calls ({f.evaluations:,} devices "
             f"with gradients); {f.alike} starts ended within 10 % of the best cost.{about}"
         ),
         images=((figures.embed(drawn), "measured and fitted curve"),),
@@ -243,7 +249,7 @@ def _inside(m: _Material) -> Section:
         title=title,
         text=(
             f"Device {int(m.data.index[row])} of the data set, the one that switches most: what carriers and vacancies "
-            "do while the voltage is swept. The left contact is grounded."
+            "do while the voltage is swept. The left contact is grounded; potentials count from the vacuum level."
         ),
         images=((figures.embed(drawn), "potential, vacancy and electron density along the channel"),),
     )
@@ -259,17 +265,23 @@ def _switching_most(m: _Material) -> int:
 
 
 def _timings(m: _Material) -> Section:
-    rows = m.run.read(m.run.timings) or []
+    rows = m.run.steps()
     if not rows:
         return Section(title="Time spent", text="", missing="no timings were kept in this run.")
     table: list[tuple[str, ...]] = [("step", "seconds", "amount", "a second")]
     for row in rows:
-        rate = row["amount"] / row["seconds"] if row["seconds"] > 0 else math.nan
-        table.append((row["what"], f"{row['seconds']:.1f}", f"{row['amount']:,} {row['unit']}", f"{rate:,.3g}"))
+        rate = row["amount"] / row["seconds"] if row["seconds"] > 0 and row["unit"] == "curves" else None
+        shown = "" if rate is None else f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+        table.append((row["what"], f"{row['seconds']:.1f}", f"{row['amount']:,} {row['unit']}", shown))
     return Section(title="Time spent", text="Wall time of each step on this machine.", table=tuple(table))
 
 
 _SECTIONS: tuple[Callable[[_Material], Section], ...] = (_accuracy, _sensitivity, _pareto, _fit, _inside, _timings)
+
+
+def _hint(m: _Material, name: str, argument: str = "") -> str:
+    """The command that makes what is missing."""
+    return f"not computed; run `memflux {name}{argument} --model {m.run.surrogate} --out {m.run.answer(name)}`."
 
 
 def _number(value: float) -> str:

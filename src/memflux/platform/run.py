@@ -65,6 +65,18 @@ class RunFolder:
         except (OSError, ValueError) as error:
             raise DataError(f"{path} cannot be read: {error}; run that step again.") from None
 
+    def steps(self) -> list[dict[str, Any]]:
+        """The recorded times of the steps, oldest first; DataError where the file holds something else."""
+        rows = self.read(self.timings) or []
+        wanted = {"what": str, "seconds": float | int, "amount": int, "unit": str}
+        good = isinstance(rows, list) and all(
+            isinstance(row, dict) and all(isinstance(row.get(name), kind) for name, kind in wanted.items())
+            for row in rows
+        )
+        if not good:
+            raise DataError(f"{self.timings} does not hold the times of steps; delete it, or run the steps again.")
+        return rows
+
     def write(self, path: Path, value: Any) -> None:
         """JSON into one of the files, whole or not at all; what is not finite becomes null."""
         partial = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -80,7 +92,7 @@ class RunFolder:
 
     def record(self, what: str, seconds: float, amount: int, unit: str) -> None:
         """Keep the time of a step; a step done again replaces its record."""
-        known = [row for row in self.read(self.timings) or [] if row["what"] != what]
+        known = [row for row in self.steps() if row["what"] != what]
         self.write(self.timings, [*known, {"what": what, "seconds": seconds, "amount": amount, "unit": unit}])
 
 

@@ -24,16 +24,24 @@ MAX_WEIGHTS = 2 * 1024**3  # bytes
 MAX_DOCUMENT = 16 * 1024**2  # bytes
 
 
+def check_target(folder: str | Path) -> Path:
+    """`folder` as a path, or InvalidValue where it holds something that is not a surrogate."""
+    target = Path(folder)
+    if target.exists() and not (target / DOCUMENT).is_file() and (not target.is_dir() or any(target.iterdir())):
+        raise InvalidValue(f"{target} exists and holds no surrogate; give a new or empty folder.")
+    for parent in target.absolute().parents:
+        if parent.exists() and not parent.is_dir():
+            raise InvalidValue(f"{target} lies below {parent}, which is a file; give a new or empty folder.")
+    return target
+
+
 def write_folder(folder: str | Path, document: Mapping[str, object], module: nn.Module) -> None:
     """Write both files beside `folder` and rename them into place; an older surrogate there is replaced.
 
     `document` gains "format" and "memflux" (the version); weights are kept in float32, the precision
-    of training. Raises InvalidValue where `folder` holds
-    something that is not a surrogate.
+    of training. Raises what `check_target` does.
     """
-    target = Path(folder)
-    if target.exists() and not (target / DOCUMENT).is_file() and (not target.is_dir() or any(target.iterdir())):
-        raise InvalidValue(f"{target} exists and holds no surrogate; give a new or empty folder.")
+    target = check_target(folder)
     state = module.state_dict()
     tensors = {name: value.detach().to("cpu", torch.float32).contiguous() for name, value in state.items()}
     full = {"format": FORMAT, "memflux": __version__, **document}

@@ -1,10 +1,11 @@
 """Training: from a data set to a surrogate, the same one for the same seed."""
 
+import contextlib
 import copy
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,11 @@ class Schedule:
     weight_decay: float = 0.1
     """Decoupled decay of the weights (not the biases)."""
 
+    threads: int = 1
+    """Threads of torch: networks this small are slower on several, tenfold where cores are shared."""
+
     def __post_init__(self) -> None:
+        check_integer("threads", self.threads, low=1, high=1024)
         if self.epochs is not None:
             check_integer("epochs", self.epochs, low=1, high=10_000_000)
         check_integer("batch_size", self.batch_size, low=1, high=10_000_000)
@@ -88,7 +93,7 @@ def fit(
     masks = Split(*(mask[curves.rows] for mask in parts))
     _check_enough(masks)
     peaks = PeakScaling.fit(curves.current[masks.train])
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), _threads(schedule.threads):
         torch.manual_seed(seed)
         module = Spectral(config, inputs=curves.unit.shape[1], times=curves.current.shape[1])
         history = _train(module, curves, masks, peaks, schedule, on_progress)
@@ -113,6 +118,16 @@ def fit(
     )
     errors = _test_errors(surrogate, devices, drive, traces, parts.test & traces.ok)
     return dataclasses.replace(surrogate, record={**surrogate.record, "test_errors": errors})
+
+
+@contextlib.contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _train(
