@@ -49,9 +49,9 @@ class AbstractWaveform(abc.ABC):
     cycles: int
 
     @property
-    @abc.abstractmethod
     def batch(self) -> int | None:
         """Number of devices the drive has values for; None: one drive for any number."""
+        return next((int(np.size(v)) for v in map(self.__getattribute__, self.bounds) if np.ndim(v) > 0), None)
 
     @abc.abstractmethod
     def periods(self) -> np.ndarray:
@@ -159,13 +159,6 @@ def _check_shape_numbers(wave: AbstractWaveform) -> None:
     object.__setattr__(wave, "cycles", check_integer("cycles", wave.cycles, low=1, high=MAX_CYCLES))
 
 
-def _batch(wave: AbstractWaveform) -> int | None:
-    for name in wave.bounds:
-        if np.ndim(getattr(wave, name)) > 0:
-            return int(np.size(getattr(wave, name)))
-    return None
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Triangle(AbstractWaveform):
     """0 -> +amplitude -> -amplitude -> 0 at constant rate, `cycles` times."""
@@ -178,10 +171,6 @@ class Triangle(AbstractWaveform):
 
     def __post_init__(self) -> None:
         _check_shape_numbers(self)
-
-    @property
-    def batch(self) -> int | None:
-        return _batch(self)
 
     def periods(self) -> np.ndarray:
         return np.asarray(self.period)
@@ -207,10 +196,6 @@ class Sine(AbstractWaveform):
 
     def __post_init__(self) -> None:
         _check_shape_numbers(self)
-
-    @property
-    def batch(self) -> int | None:
-        return _batch(self)
 
     def periods(self) -> np.ndarray:
         return np.asarray(self.period)
@@ -251,10 +236,6 @@ class PulseTrain(AbstractWaveform):
 
     def __post_init__(self) -> None:
         _check_shape_numbers(self)
-
-    @property
-    def batch(self) -> int | None:
-        return _batch(self)
 
     def _knots(self) -> tuple[np.ndarray, np.ndarray]:
         """Corner times [s] and voltages [V] of one cycle, [9] or [B, 9]."""
@@ -328,10 +309,6 @@ class PiecewiseLinear(AbstractWaveform):
         if table.shape[1] != 2:
             raise DataError(f"{path} has {table.shape[1]} columns; give two: time [s], voltage [V].")
         return cls(times=table[:, 0], voltages=table[:, 1], cycles=cycles)
-
-    @property
-    def batch(self) -> int | None:
-        return None
 
     def periods(self) -> np.ndarray:
         return np.asarray(self.times[-1])
