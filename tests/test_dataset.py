@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memflux.compact import CompactModel
-from memflux.dataset import Dataset, damaged_shards, summarise
+from memflux.dataset import Dataset, summarise, verify
 from memflux.device import FIELDS
 from memflux.errors import DataError, InvalidValue
 from memflux.folder import Folder
@@ -92,6 +92,8 @@ def test_missing_shards_are_allowed(made):
     assert list(read.index) == [*range(8), *range(16, 20)]
     assert len(read.drive) == len(read) == 12
     assert (summarise(made).done, summarise(made).wanted) == (12, 20)
+    found = verify(made)
+    assert (found.wanted, found.present, found.missing, found.damaged) == (3, 2, 1, ())
 
 
 def test_damage_is_named(made):
@@ -100,10 +102,18 @@ def test_damage_is_named(made):
     folder.write(shard.name, folder.read(shard.name)[:-7])
     with pytest.raises(DataError, match=shard.name):
         Dataset.open(made)
-    shards, damaged = damaged_shards(made)
-    assert shards == 3
-    assert len(damaged) == 1
-    assert shard.name in damaged[0]
+    found = verify(made)
+    assert (found.wanted, found.present, found.missing) == (3, 3, 0)
+    assert len(found.damaged) == 1
+    assert shard.name in found.damaged[0]
+
+
+def test_a_shard_that_growth_left_too_short_is_missing(made):
+    folder = Folder.at(made)
+    grown = dataclasses.replace(Dataset.open(made).manifest, count=24, earlier_counts=[20])
+    folder.write("manifest.json", grown.to_json())
+    found = verify(made)
+    assert (found.wanted, found.present, found.missing, found.damaged) == (3, 2, 1, ())
 
 
 def test_a_folder_without_rows_or_manifest_is_a_data_error(made, tmp_path):

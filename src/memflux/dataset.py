@@ -215,18 +215,37 @@ def summarise(url: "str | os.PathLike[str]") -> Summary:
     )
 
 
-def damaged_shards(url: "str | os.PathLike[str]") -> tuple[int, list[str]]:
-    """How many shards there are, and a sentence for each that is not what it should be."""
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Verification:
+    """What a folder holds of the shards that it is to hold."""
+
+    wanted: int
+    missing: int  # no file, or one that the growth of the data set left too short
+    damaged: tuple[str, ...]  # a sentence a file that is not what it should be
+
+    @property
+    def present(self) -> int:
+        """Shards that are there, be they damaged."""
+        return self.wanted - self.missing
+
+
+def verify(url: "str | os.PathLike[str]") -> Verification:
+    """Check every shard file against the checksum in its name and the rows it should hold."""
     folder = Folder.at(url)
     manifest = Manifest.read(folder)
-    shards = list_shards(folder)
+    there: set[int] = set()
     sentences = []
-    for shard in shards:
+    for shard in list_shards(folder):
         try:
-            parse(folder, shard, read_shard(folder, shard), manifest)
+            rows = len(parse(folder, shard, read_shard(folder, shard), manifest))
         except DataError as error:
             sentences.append(str(error))
-    return len(shards), sentences
+            there.add(shard.number)
+        else:
+            if rows == len(manifest.shard_rows(shard.number)):
+                there.add(shard.number)
+    missing = sum(number not in there for number in range(manifest.shards))
+    return Verification(wanted=manifest.shards, missing=missing, damaged=tuple(sentences))
 
 
 def _rate(finished: np.ndarray) -> float | None:

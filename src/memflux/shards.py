@@ -87,9 +87,13 @@ def list_shards(folder: Folder) -> list[Shard]:
 def write_shard(folder: Folder, number: int, table: pa.Table) -> str:
     """Write one shard, so that it appears whole under the name that certifies it; the name."""
     content = _encode(table)
-    name = f"shard-{number:06d}-{hashlib.sha256(content).hexdigest()[:16]}.parquet"
+    name = _name(number, content)
     folder.write(name, content)
     return name
+
+
+def _name(number: int, content: bytes) -> str:
+    return f"shard-{number:06d}-{hashlib.sha256(content).hexdigest()[:16]}.parquet"
 
 
 def sizes_on_disk(parts: Sequence[Rows]) -> tuple[float, float]:
@@ -110,15 +114,27 @@ def _encode(table: pa.Table) -> bytes:
 def read_shard(folder: Folder, shard: Shard, columns: list[str] | None = None) -> pa.Table:
     """The table of one shard. Raises DataError, naming it, where its content is not what its name says."""
     content = folder.read(shard.name)
-    if hashlib.sha256(content).hexdigest()[:16] != _SHARD.fullmatch(shard.name)[2]:  # type: ignore[index]
+    if not _certified(shard, content):
         raise DataError(
             f"{folder.path(shard.name)} is damaged or truncated ({len(content)} bytes do not match its name); "
-            "delete it and run the campaign again, which makes it anew."
+            "run the campaign again, which makes it anew."
         )
     try:
         return pq.read_table(io.BytesIO(content), columns=columns, read_dictionary=list(REPEATED))
     except pa.ArrowException as error:
         raise DataError(f"{folder.path(shard.name)} is not a Parquet file that can be read: {error}") from None
+
+
+def damaged_files(folder: Folder) -> list[Shard]:
+    """The shard files whose content is not what their names certify; every file is read, none parsed."""
+    shards = list_shards(folder)
+    with concurrent.futures.ThreadPoolExecutor(READERS) as pool:
+        sound = pool.map(lambda shard: _certified(shard, folder.read(shard.name)), shards)
+        return [shard for shard, good in zip(shards, sound, strict=True) if not good]
+
+
+def _certified(shard: Shard, content: bytes) -> bool:
+    return shard.name == _name(shard.number, content)
 
 
 def complete_shards(folder: Folder, manifest: Manifest) -> tuple[list[Shard], list[Shard]]:

@@ -1,12 +1,14 @@
 """memflux campaign, as people and machines call it."""
 
 import json
+import os
+import signal
 
 import pytest
 from typer.testing import CliRunner
 
 from memflux.cli.main import app
-from memflux.errors import DataError, InvalidValue
+from memflux.errors import DataError, InvalidValue, ServiceError
 
 
 @pytest.fixture
@@ -58,7 +60,10 @@ def test_run_status_verify(file, call, tmp_path):
     assert len(told["content_hash"]) == 64
     assert told["rate"] > 0
     assert told["content_hash"][:20] in call("status", out)
-    assert json.loads(call("verify", out, "--json")) == {"shards": 3, "damaged": 0, "sentences": []}
+    whole = {"wanted": 3, "present": 3, "missing": 0, "damaged": 0, "sentences": []}
+    assert json.loads(call("verify", out, "--json")) == whole
+    next(out.glob("*.parquet")).unlink()
+    assert json.loads(call("verify", out, "--json")) == whole | {"present": 2, "missing": 1}
 
 
 @pytest.mark.ray
@@ -78,6 +83,42 @@ def test_verify_names_the_damaged_shard(file, call, tmp_path):
         call("verify", tmp_path / "d", code=1)
     with pytest.raises(DataError, match=shard.name):
         call("status", tmp_path / "d", code=1)
+    again = json.loads(call("run", file, "--out", tmp_path / "d", "--executor", "serial", "--json"))
+    assert (again["damaged"], again["made"], again["done"]) == (1, 16, 40)
+    call("verify", tmp_path / "d")
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (("--executor", "rai"), InvalidValue),
+        (("--address", "auto"), InvalidValue),
+        (("--address", "127.0.0.1:1"), ServiceError),
+    ],
+)
+def test_a_run_that_cannot_begin_leaves_nothing(file, tmp_path, options, error):
+    result = CliRunner().invoke(app, ["campaign", "run", str(file), "--out", str(tmp_path / "d"), *options])
+    assert isinstance(result.exception, error)
+    assert "curves" not in result.stderr
+    assert not (tmp_path / "d").exists()
+
+
+def test_an_interrupted_run_says_what_it_waits_for(file, tmp_path, monkeypatch):
+    from memflux.platform.campaigns.shard_work import Job
+
+    made = Job.make
+
+    def make(self, predictor, number):
+        os.kill(os.getpid(), signal.SIGINT)
+        return made(self, predictor, number)
+
+    monkeypatch.setattr(Job, "make", make)
+    result = CliRunner().invoke(
+        app, ["campaign", "run", str(file), "--out", str(tmp_path / "d"), "--executor", "serial"]
+    )
+    assert result.exit_code == 130
+    assert "stopping: shards in flight are finished; interrupt again to drop them" in result.stderr
+    assert "stopped at 16 of 40 curves" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,11 @@ def test_missing_folder_and_taken_port_are_told_before_ray_starts(folder, tmp_pa
         busy = CliRunner().invoke(app, ["serve", str(folder), "--port", str(port), *token])
     assert isinstance(busy.exception, InvalidValue)
     assert f"127.0.0.1:{port} cannot be listened on" in str(busy.exception)
+    large = CliRunner().invoke(app, ["serve", str(folder), "--port", str(free_port()), "--cpus", "1000", *token])
+    assert isinstance(large.exception, InvalidValue)
+    assert "1 replicas of 1000 CPUs do not fit" in str(large.exception)
+    away = CliRunner().invoke(app, ["serve", str(folder), "--host", "1.2.3.4", *token])
+    assert "no such address" in str(away.exception)
     assert not started
     assert not (tmp_path / "token").exists()
 
@@ -91,6 +96,8 @@ def test_it_serves_a_surrogate_until_sigterm(folder, tmp_path):
         process.kill()
     assert process.returncode == 0, errors
     assert token_file.read_text().strip() not in line + output + errors
+    assert not output, "standard output belongs to the one result"
+    assert "INFO" not in errors
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{told['url']}/healthz", trust_env=False)
     assert children

@@ -23,19 +23,40 @@ from memflux.platform.cluster import local_cluster
 def environment():
     return dict(os.environ)
 
+def listening():
+    # Hexadecimal local addresses, as the kernel writes them, of what this process and its children listen on.
+    nodes = set()
+    for pid in family(os.getpid()):
+        for handle in Path(f"/proc/{pid}/fd").iterdir():
+            try:
+                name = os.readlink(handle)
+            except OSError:
+                continue
+            if name.startswith("socket:["):
+                nodes.add(name[8:-1])
+    lines = [l.split() for f in ("tcp", "tcp6") for l in Path(f"/proc/self/net/{f}").read_text().splitlines()[1:]]
+    return [l[1].partition(":")[0] for l in lines if l[3] == "0A" and l[9] in nodes]
+
+def family(pid):
+    below = [int(c) for t in Path(f"/proc/{pid}/task").iterdir() for c in (t / "children").read_text().split()]
+    return [pid] + [p for c in below for p in family(c)]
+
 before = signal.getsignal(signal.SIGTERM)
 with local_cluster(cores=1) as cluster:
     inside = ray.get(environment.remote(), timeout=60)
+    addresses = listening()
     with local_cluster() as nested:
         pass
     alive = ray.is_initialized()
     folder = ray._private.worker._global_node.get_temp_dir_path()
+    guard = oct(Path(folder).parent.stat().st_mode & 0o777)
 token = Path.home() / ".ray" / "auth_token"
 print(json.dumps({
     "embedded": cluster.embedded, "nested": nested.embedded, "alive": alive, "ended": not ray.is_initialized(),
     "inside": {k: inside.get(k) for k in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "PMI_RANK", "SLURM_STEP_ID", "KEPT")},
     "outside": [os.environ.get("PMI_RANK"), os.environ.get("MKL_NUM_THREADS")],
-    "signal": signal.getsignal(signal.SIGTERM) == before, "folder": folder, "left": Path(folder).exists(),
+    "signal": signal.getsignal(signal.SIGTERM) == before, "folder": folder, "left": Path(folder).parent.exists(),
+    "listening": addresses, "guard": guard, "beyond": os.environ.get("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"),
     "mode": oct(token.stat().st_mode & 0o777),
 }))
 """
@@ -63,6 +84,10 @@ def test_an_embedded_ray_is_private_and_leaves_nothing(tmp_path):
     assert told["folder"].startswith("/tmp/memflux-ray-")
     assert not told["left"]
     assert told["mode"] == "0o600"
+    assert told["guard"] == "0o700"
+    assert told["beyond"] is None
+    assert len(told["listening"]) >= 5
+    assert set(told["listening"]) <= {"0100007F", "0000000000000000FFFF00000100007F"}, "not on 127.0.0.1 alone"
 
 
 def test_the_address_auto_is_refused():

@@ -1,6 +1,8 @@
 """`memflux campaign`: write a campaign file, check it, run it, and look at what it made."""
 
+import contextlib
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +13,9 @@ from memflux.cli.output import Json, console, emit, progress
 from memflux.errors import DataError, InvalidValue, MissingDependency, check_choice
 
 if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+    from rich.progress import TaskID
+
     from memflux.platform.campaigns.campaign import Campaign
     from memflux.platform.campaigns.runner import Executor, Progress
 
@@ -97,16 +102,12 @@ def run(
     from memflux.platform.campaigns import runner
 
     campaign = _read(file)
-    with progress(as_json) as bar:
-        task = bar.add_task("curves", total=campaign.count, note="")
-
-        def show(state: "Progress") -> None:
-            note = f"{state.rate:.3g}/s" + (f", {state.failed} failed" if state.failed else "")
-            bar.update(task, total=state.wanted, completed=state.done, note=note)
-
-        state = runner.run(campaign, out, _executor(executor, workers or campaign.workers, address), show)
+    chosen = _executor(executor, workers or campaign.workers, address)
+    with _bar(as_json) as show:
+        state = runner.run(campaign, out, chosen, show, on_stop=_say_stopping)
     result = {"out": out, "wanted": state.wanted, "done": state.done, "made": state.made, "failed": state.failed}
-    emit(result | {"rate": state.rate, "seconds": state.seconds, "stopped": state.stopped}, as_json)
+    result |= {"damaged": state.damaged, "rate": state.rate, "seconds": state.seconds, "stopped": state.stopped}
+    emit(result, as_json)
     if state.stopped:
         console.print(
             Text(f"stopped at {state.done} of {state.wanted} curves; run the same command again to go on."),
@@ -138,14 +139,43 @@ def status(folder: Folder, as_json: Json = False) -> None:
 def verify(folder: Folder, as_json: Json = False) -> None:
     """Check every shard against the checksum in its name and the rows it should hold; exit code 1 if one is damaged.
 
+    Shards that are missing are counted: a campaign may be unfinished.
+
     Example: memflux campaign verify data/c
     """
-    from memflux.dataset import damaged_shards
+    from memflux import dataset
 
-    shards, damaged = damaged_shards(folder)
-    emit({"shards": shards, "damaged": len(damaged), "sentences": damaged}, as_json, title=folder)
-    if damaged:
-        raise DataError(f"{len(damaged)} of {shards} shards of {folder} are damaged; delete them and run again.")
+    found = dataset.verify(folder)
+    result = {"wanted": found.wanted, "present": found.present, "missing": found.missing, "damaged": len(found.damaged)}
+    emit(result | {"sentences": found.damaged}, as_json, title=folder)
+    if found.damaged:
+        raise DataError(
+            f"{len(found.damaged)} of {found.present} shards of {folder} are damaged; "
+            "run the campaign again, which makes them anew."
+        )
+
+
+@contextlib.contextmanager
+def _bar(quiet: bool) -> Iterator[Callable[["Progress"], None]]:
+    """What shows progress; the bar appears at its first call, when there is something to show."""
+    with contextlib.ExitStack() as stack:
+        bars: list[tuple[Bar, TaskID]] = []
+
+        def show(state: "Progress") -> None:
+            if not bars:
+                if state.damaged:
+                    console.print(f"damaged shards that are made again: {state.damaged}", highlight=False)
+                bar = stack.enter_context(progress(quiet))
+                bars.append((bar, bar.add_task("curves", total=state.wanted, note="")))
+            bar, task = bars[0]
+            note = f"{state.rate:.3g}/s" + (f", {state.failed} failed" if state.failed else "")
+            bar.update(task, total=state.wanted, completed=state.done, note=note)
+
+        yield show
+
+
+def _say_stopping() -> None:
+    console.print("stopping: shards in flight are finished; interrupt again to drop them", soft_wrap=True)
 
 
 def _read(file: Path) -> "Campaign":

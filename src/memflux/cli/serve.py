@@ -1,8 +1,8 @@
 """`memflux serve`: surrogates behind an HTTP endpoint, until Ctrl-C."""
 
 import contextlib
-import logging
 import math
+import os
 import signal
 import sys
 import threading
@@ -46,13 +46,13 @@ def serve(
 
     models = named(folders)
     check_port(host, port)
+    _check_cores(replicas, cpus, address)
     for folder in models.values():
         load_surrogate(folder)
     path = token_file.expanduser().absolute()
     token = token_in(path)
     if host not in LOOPBACK:
         console.print(f"listening on {host}: the token travels unencrypted; put a TLS proxy in front of strangers")
-    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     with contextlib.ExitStack() as stack:
         with console.status("starting Ray and the endpoint"):
             stack.enter_context(local_cluster(cores=math.ceil(replicas * cpus), address=address))
@@ -64,6 +64,16 @@ def serve(
         emit({"url": running.url, "models": list(running.models), "token_file": str(path)}, as_json, title="endpoint")
         sys.stdout.flush()
         _wait()
+
+
+def _check_cores(replicas: int, cpus: float, address: str | None) -> None:
+    """An embedded Ray has the cores of this process; one at an address is asked later."""
+    cores = len(os.sched_getaffinity(0))
+    if address is None and math.ceil(replicas * cpus) > cores:
+        raise InvalidValue(
+            f"{replicas} replicas of {cpus:g} CPUs do not fit the {cores} cores of this machine; "
+            "lower --replicas or --cpus, or give the --address of a larger Ray."
+        )
 
 
 def _wait() -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private import ray_constants
 
 from memflux.errors import InvalidValue, ServiceError, check_integer
 
@@ -32,7 +33,9 @@ WORKER_ENVIRONMENT: Mapping[str, str] = {
 MPI_LAUNCHER = ("PMI_", "PMI2_", "PMIX_", "OMPI_", "PRTE_", "SLURM_STEP", "SLURM_PMI")
 OBJECT_STORE = 2**29  # bytes of shared memory; shards do not travel through it
 REACH_S = 10.0  # how long the machine at an address may take to answer
+LOOPBACK = "127.0.0.1"
 _FOLDER = "memflux-ray-"
+_BEYOND_LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # read on every system, whatever its name says
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,7 +54,9 @@ def local_cluster(
 
     A process that is connected already keeps its Ray, which is left running: only a Ray that was
     started here is ended here, and a connection that was made here is closed. The embedded one
-    asks for Ray's access token, has no dashboard and leaves no files.
+    listens on 127.0.0.1 alone, with every process and port of it, asks for Ray's access token, has
+    no dashboard and leaves no files. On 127.0.0.1 its metrics ports answer without the token
+    (Ray has no option for that); they tell how busy it is.
     Raises InvalidValue for the address "auto", ServiceError where nothing answers.
     """
     if address == "auto":
@@ -66,6 +71,7 @@ def local_cluster(
         stack.enter_context(_own_signals())
         if address is None:
             stack.enter_context(_environment_for_workers())
+            stack.enter_context(_loopback_alone())
             folder = stack.enter_context(_private_folder())
             make_token_private()
             count = cores or len(os.sched_getaffinity(0))
@@ -74,7 +80,7 @@ def local_cluster(
                 num_cpus=count,
                 include_dashboard=False,
                 object_store_memory=object_store,
-                _node_ip_address="127.0.0.1",
+                _node_ip_address=LOOPBACK,
                 _temp_dir=str(folder),
             )
         else:
@@ -149,6 +155,26 @@ def _environment_for_workers() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _loopback_alone() -> Iterator[None]:
+    """Let a Ray that starts within, and its processes, listen on 127.0.0.1 and nowhere else.
+
+    Ray replaces a loopback node address by the host's own, and listens on every interface, unless
+    clusters of several machines are switched off: by this variable for the processes that it
+    starts, and by what it read of it at its import for this one.
+    """
+    before, known = os.environ.get(_BEYOND_LOOPBACK), ray_constants.ENABLE_RAY_CLUSTER
+    os.environ[_BEYOND_LOOPBACK] = "0"
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = known
+        os.environ.pop(_BEYOND_LOOPBACK)
+        if before is not None:
+            os.environ[_BEYOND_LOOPBACK] = before
+
+
+@contextlib.contextmanager
 def _own_signals() -> Iterator[None]:
     """Give SIGTERM back to whom it belonged: ray.init takes it."""
     if threading.current_thread() is not threading.main_thread():
@@ -165,7 +191,9 @@ def _own_signals() -> Iterator[None]:
 def _private_folder() -> Iterator[Path]:
     """A short folder (socket paths are limited to 107 bytes) for one embedded Ray, removed afterwards.
 
-    Its owner holds a kernel lock on it, so that folders of killed owners are known and removed too.
+    Ray opens its folder to everybody (mode 0777), so it gets one inside a folder that is its owner's
+    alone. The owner holds a kernel lock on that, so that folders of killed owners are known and
+    removed too.
     """
     parent = Path("/tmp") if os.access("/tmp", os.W_OK) else Path(tempfile.gettempdir())
     for old in parent.glob(f"{_FOLDER}*"):
@@ -174,7 +202,7 @@ def _private_folder() -> Iterator[Path]:
     handle = os.open(folder, os.O_RDONLY)
     fcntl.flock(handle, fcntl.LOCK_EX)
     try:
-        yield folder
+        yield folder / "r"
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(handle)

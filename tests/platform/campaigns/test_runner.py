@@ -2,12 +2,13 @@
 
 import os
 import signal
+import threading
 
 import pytest
 
 from memflux.compact import CompactModel
 from memflux.dataset import Dataset, summarise
-from memflux.errors import DataError, InvalidValue
+from memflux.errors import DataError, InvalidValue, ServiceError
 from memflux.folder import TEMPORARY, Folder
 from memflux.platform.campaigns.campaign import Campaign
 from memflux.platform.campaigns.executor_serial import SerialExecutor
@@ -48,6 +49,7 @@ def test_a_run_fills_the_folder_and_reports(tmp_path):
     assert [p.done for p in seen] == [0, 8, 16, 24, 30]
     assert (progress.done, progress.failed, progress.stopped) == (30, 0, False)
     assert progress.rate > 0
+    assert progress.damaged == 0
     assert len(Dataset.open(tmp_path / "a")) == 30
 
 
@@ -69,6 +71,38 @@ def test_only_what_is_missing_is_made(tmp_path, whole):
     assert summarise(out).content_hash == whole
     assert run(CAMPAIGN, str(out), SerialExecutor(), solver_factory=counted(calls)).made == 0
     assert calls == [8, 6]
+
+
+def test_damaged_shards_are_made_again(tmp_path, whole):
+    out = tmp_path / "a"
+    run(CAMPAIGN, str(out), SerialExecutor())
+    folder = Folder.at(out)
+    names = {s.number: s.name for s in list_shards(folder)}
+    folder.write(names[1], folder.read(names[1])[:-1])
+    folder.write(names[3], b"")
+    calls = []
+    progress = run(CAMPAIGN, str(out), SerialExecutor(), solver_factory=counted(calls))
+    assert calls == [8, 6]
+    assert (progress.before, progress.made, progress.damaged) == (16, 14, 2)
+    assert len(list_shards(folder)) == 4
+    assert summarise(out).content_hash == whole
+
+
+class Nowhere(SerialExecutor):
+    """Gets no workers."""
+
+    def __enter__(self):
+        raise ServiceError("nobody there")
+
+
+def test_a_folder_is_begun_only_with_workers(tmp_path):
+    seen = []
+    with pytest.raises(ServiceError, match="nobody there"):
+        run(CAMPAIGN, str(tmp_path / "a"), Nowhere(), seen.append)
+    assert not (tmp_path / "a").exists()
+    assert not seen
+    run(CAMPAIGN, str(tmp_path / "b"), SerialExecutor())
+    assert run(CAMPAIGN, str(tmp_path / "b"), Nowhere()).made == 0  # nothing to do needs no workers
 
 
 def test_the_content_does_not_depend_on_shards_or_file_system(tmp_path, whole):
@@ -118,8 +152,10 @@ def test_a_signal_stops_after_the_shard_in_flight(tmp_path, whole, number):
         if progress.made == 8:
             os.kill(os.getpid(), number)
 
-    progress = run(CAMPAIGN, str(tmp_path / "a"), SerialExecutor(), ask)
+    told = threading.Event()
+    progress = run(CAMPAIGN, str(tmp_path / "a"), SerialExecutor(), ask, on_stop=told.set)
     assert progress.stopped
+    assert told.is_set()
     assert progress.done == 8
     assert signal.getsignal(number) == handler
     run(CAMPAIGN, str(tmp_path / "a"), SerialExecutor())

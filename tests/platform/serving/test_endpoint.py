@@ -42,7 +42,7 @@ def post(http, path, body, **headers):
 
 
 @pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer wrong", f"Basic {TOKEN}", f"Bearer {TOKEN}x", TOKEN])
-@pytest.mark.parametrize("path", ["/v1/models", "/docs", "/openapi.json", "/nothing", "/healthz/", "//healthz"])
+@pytest.mark.parametrize("path", ["/v1/models", "/docs", "/redoc", "/nothing", "/healthz/", "//healthz"])
 def test_everything_wants_the_token(http, header, path):
     answer = http.get(path, headers={} if header is None else {"Authorization": header}, follow_redirects=False)
     assert answer.status_code == 401
@@ -64,9 +64,12 @@ def test_models_are_described(http):
 
 
 def test_openapi_lists_the_routes(http):
-    paths = http.get("/openapi.json", headers=HEADERS).json()["paths"]
+    description = http.get("/openapi.json").json()
+    paths = description["paths"]
     assert {f"/v1/models/{{name}}/{what}" for what in ("predict", "quantities", "gradient")} <= set(paths)
-    assert http.get("/docs", headers=HEADERS).status_code == 200
+    assert "GET /v1/models" in description["info"]["description"]
+    assert "Ray" not in description["info"]["description"]
+    assert [http.get(path, headers=HEADERS).status_code for path in ("/docs", "/redoc")] == [404, 404]
 
 
 def test_json_curves_equal_the_model(http):

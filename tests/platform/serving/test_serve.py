@@ -1,7 +1,10 @@
 """The endpoint on a real, small Ray; one for the whole file."""
 
+import os
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import compact_served
 import httpx
@@ -92,6 +95,32 @@ def test_ten_callers_at_once_get_their_own_answers(asked):
         assert all(pool.map(ask, range(10), timeout=60))
 
 
+def test_replicas_listen_on_loopback_alone(running):
+    replicas = [
+        pid for pid in descendants(os.getpid()) if b"ray::ServeReplica" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+    assert len(replicas) == 2
+    for pid in replicas:
+        nodes = {os.readlink(handle)[8:-1] for handle in Path(f"/proc/{pid}/fd").iterdir() if handle.is_symlink()}
+        lines = [line.split() for f in ("tcp", "tcp6") for line in Path(f"/proc/net/{f}").read_text().splitlines()]
+        addresses = {line[1].partition(":")[0] for line in lines if line[3] == "0A" and line[9] in nodes}
+        assert addresses == {"0000000000000000FFFF00000100007F"}
+
+
+def descendants(parent: int) -> list[int]:
+    """Process ids below `parent`."""
+    tasks = Path(f"/proc/{parent}/task").iterdir()
+    below = [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
+    return below + [pid for child in below for pid in descendants(child)]
+
+
+def test_addresses_that_cannot_be_listened_on_are_named():
+    with pytest.raises(InvalidValue, match=r"1\.2\.3\.4:8000 .*no such address\); give 127\.0\.0\.1"):
+        check_port("1.2.3.4", 8000)
+    with pytest.raises(InvalidValue, match="no such host is known"):
+        check_port("no-such-host.invalid", 8000)
+
+
 def test_token_is_not_shown(running):
     assert TOKEN not in repr(running)
 
@@ -121,9 +150,11 @@ def test_what_cannot_be_served_is_a_sentence(running, monkeypatch):
         start({NAME: "unused"}, host="127.0.0.1", port=port, token=TOKEN, loader=load)
 
 
-def test_the_end_is_an_end_and_a_start_that_fails_leaves_nothing(running, cluster):
+def test_the_end_is_an_end_and_a_start_that_fails_leaves_nothing(running, cluster, capfd):
     """Last in the file: it stops the endpoint of the others."""
     stop()
+    time.sleep(1.0)  # what Ray has to say of it comes late
+    assert capfd.readouterr() == ("", "")
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{running.url}/healthz", trust_env=False)
 

@@ -4,7 +4,7 @@ import collections
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, Self
 
 import pyarrow as pa
@@ -84,7 +84,7 @@ class RayExecutor:
         """Let the workers go; what they have not finished is dropped, and leaves nothing behind."""
         self._stack.close()
 
-    def run(self, job: Job, shards: Sequence[int], stopped: Callable[[], bool]) -> Iterator[ShardReport]:
+    def run(self, job: Job, shards: Sequence[int], stopped: Callable[[], bool]) -> Generator[ShardReport, None, None]:
         """Make `shards` in any order; once `stopped()`, only what is in flight, for a limited time."""
         if self._count == 0:
             raise InvalidValue("the executor has no workers yet; use it in a with statement.")

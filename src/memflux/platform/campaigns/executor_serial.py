@@ -1,7 +1,7 @@
 """The serial executor: every shard in this process, one after the other."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Self
 
 from memflux.platform.campaigns.shard_work import Job, ShardReport
@@ -17,7 +17,7 @@ class SerialExecutor:
     def __exit__(self, *exception: object) -> None:
         """Nothing to let go."""
 
-    def run(self, job: Job, shards: Sequence[int], stopped: Callable[[], bool]) -> Iterator[ShardReport]:
+    def run(self, job: Job, shards: Sequence[int], stopped: Callable[[], bool]) -> Generator[ShardReport, None, None]:
         """Make `shards` in order, until `stopped()`."""
         predictor = job.solver_factory(job.campaign)
         for number in shards:

@@ -2,10 +2,11 @@
 
 import contextlib
 import dataclasses
+import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from types import FrameType
 from typing import Protocol
 
@@ -15,7 +16,7 @@ from memflux.folder import TEMPORARY, Folder
 from memflux.platform.campaigns.campaign import Campaign
 from memflux.platform.campaigns.lock import hold
 from memflux.platform.campaigns.shard_work import Job, ShardReport, manifest_of, solver_for
-from memflux.shards import MANIFEST, Manifest, complete_shards, missing_shards
+from memflux.shards import MANIFEST, Manifest, complete_shards, damaged_files, missing_shards
 
 
 class Executor(Protocol):
@@ -29,8 +30,8 @@ class Executor(Protocol):
         """Let the workers go; shards in flight are dropped."""
         ...
 
-    def run(self, job: Job, shards: Sequence[int], stopped: Callable[[], bool]) -> Iterator[ShardReport]:
-        """Make `shards`, in any order; start no more once `stopped()`."""
+    def run(self, job: Job, shards: Sequence[int], stopped: Callable[[], bool]) -> Generator[ShardReport, None, None]:
+        """Make `shards`, in any order; start no more once `stopped()`. Closed early, it drops those in flight."""
         ...
 
 
@@ -43,6 +44,7 @@ class Progress:
     made: int  # rows made by this run
     failed: int  # of those, the ones whose solve failed
     seconds: float  # since the run began
+    damaged: int = 0  # shard files that were damaged, removed, and are made again
     stopped: bool = False  # the run was asked to stop before its end
 
     @property
@@ -62,43 +64,61 @@ def run(
     executor: Executor,
     on_progress: Callable[[Progress], None] | None = None,
     solver_factory: Callable[[Campaign], Predictor] = solver_for,
+    on_stop: Callable[[], None] | None = None,
 ) -> Progress:
     """Fill the folder `out` with what is missing of the campaign; the same call resumes it.
 
-    Two runs into one folder are refused (DataError), as is a folder of another recipe
-    (InvalidValue). Interrupt and SIGTERM let shards in flight finish and return with `stopped`;
-    a second one drops them. `on_progress` is called at the start and after each shard.
+    Shards that are damaged are made again. Two runs into one folder are refused (DataError), as is
+    a folder of another recipe (InvalidValue); a folder is not begun where the executor cannot be
+    entered. Interrupt and SIGTERM let shards in flight finish and return with `stopped`; a second
+    one drops them. `on_progress` is called when work begins and after each shard, `on_stop` as
+    soon as the run is asked to stop, in another thread.
     """
     folder = Folder.at(out)
-    folder.create()
-    with hold(folder):
+    begun = folder.exists(MANIFEST)
+    with contextlib.ExitStack() as stack:
+        if not begun:
+            stack.enter_context(executor)
+            folder.create()
+        stack.enter_context(hold(folder))
         manifest = claim(folder, manifest_of(campaign))
-        _sweep(folder, manifest)
+        damaged = _tidy(folder, manifest)
         missing = missing_shards(folder, manifest)
-        job = Job(
-            campaign=campaign,
-            out=folder.root if folder.local else out,
-            manifest=manifest,
-            solver_factory=solver_factory,
-        )
+        if begun and missing:  # later than above: there may be nothing to do
+            stack.enter_context(executor)
         before = manifest.count - sum(len(manifest.shard_rows(number)) for number in missing)
-        progress = Progress(wanted=manifest.count, before=before, made=0, failed=0, seconds=0.0)
-        report = on_progress or (lambda _: None)
-        report(progress)
-        if not missing:
-            return progress
-        with executor, stop_on_signals() as stopped:
-            started = time.perf_counter()
-            for shard in executor.run(job, missing, stopped):
-                progress = dataclasses.replace(
-                    progress,
-                    made=progress.made + shard.rows,
-                    failed=progress.failed + shard.failed,
-                    seconds=time.perf_counter() - started,
-                )
-                report(progress)
+        progress = Progress(wanted=manifest.count, before=before, made=0, failed=0, seconds=0.0, damaged=damaged)
+        where = folder.root if folder.local else out
+        job = Job(campaign=campaign, out=where, manifest=manifest, solver_factory=solver_factory)
+        stopped = stack.enter_context(stop_on_signals(on_stop))
+        progress = _make(executor, job, missing, progress, stopped, on_progress or (lambda _: None))
         _sweep(folder, manifest)
         return dataclasses.replace(progress, stopped=progress.done < progress.wanted)
+
+
+def _make(
+    executor: Executor,
+    job: Job,
+    missing: Sequence[int],
+    progress: Progress,
+    stopped: Callable[[], bool],
+    report: Callable[[Progress], None],
+) -> Progress:
+    """Have the missing shards made; the progress at the end."""
+    report(progress)
+    if not missing:
+        return progress
+    started = time.perf_counter()
+    with contextlib.closing(executor.run(job, missing, stopped)) as shards:
+        for shard in shards:
+            progress = dataclasses.replace(
+                progress,
+                made=progress.made + shard.rows,
+                failed=progress.failed + shard.failed,
+                seconds=time.perf_counter() - started,
+            )
+            report(progress)
+    return progress
 
 
 def claim(folder: Folder, manifest: Manifest) -> Manifest:
@@ -134,6 +154,15 @@ def _refuse_other_recipe(folder: Folder, there: Manifest, wanted: Manifest) -> N
             )
 
 
+def _tidy(folder: Folder, manifest: Manifest) -> int:
+    """Remove damaged shards, which are of no use to anybody, and what `_sweep` removes; how many were damaged."""
+    damaged = damaged_files(folder)
+    for shard in damaged:
+        folder.remove(shard.name)
+    _sweep(folder, manifest)
+    return len(damaged)
+
+
 def _sweep(folder: Folder, manifest: Manifest) -> None:
     """Remove half-written files of a run that was killed, and shards that better ones supersede."""
     for name in folder.names():
@@ -144,21 +173,36 @@ def _sweep(folder: Folder, manifest: Manifest) -> None:
 
 
 @contextlib.contextmanager
-def stop_on_signals() -> Iterator[Callable[[], bool]]:
-    """Within, an interrupt or SIGTERM only sets the flag that is yielded; the second interrupts at once."""
-    asked = threading.Event()
+def stop_on_signals(on_stop: Callable[[], None] | None = None) -> Iterator[Callable[[], bool]]:
+    """Within, an interrupt or SIGTERM only sets the flag that is yielded; the second interrupts at once.
+
+    `on_stop` is called at the first, in a thread: a signal comes at any moment, also while the
+    main thread holds what `on_stop` needs.
+    """
+    asked = False
+    tell: queue.SimpleQueue[bool] = queue.SimpleQueue()  # may be put to within a signal handler
 
     def ask(number: int, frame: FrameType | None) -> None:
-        if asked.is_set():
+        nonlocal asked
+        if asked:
             raise KeyboardInterrupt
-        asked.set()
+        asked = True
+        tell.put(True)
+
+    def listen() -> None:
+        if tell.get() and on_stop is not None:
+            on_stop()
 
     if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
+        yield lambda: asked
         return
+    listener = threading.Thread(target=listen, name="memflux-stop", daemon=True)
+    listener.start()
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield asked.is_set
+        yield lambda: asked
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        tell.put(False)
+        listener.join()

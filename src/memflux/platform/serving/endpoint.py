@@ -1,8 +1,9 @@
 """The HTTP application around loaded models: routes, token, limits, and errors in one sentence.
 
 It knows nothing of Ray: `serve` runs it as Ray Serve replicas, tests call it in process. Every
-route but /healthz and /readyz wants the token. Models answer in one worker thread, so that the
-event loop stays free for the health routes and for saying 503 to a request too many.
+route but /healthz, /readyz and /openapi.json, which hold no data, wants the token. Models answer
+in one worker thread, so that the event loop stays free for the health routes and for saying 503 to
+a request too many.
 """
 
 import asyncio
@@ -34,7 +35,14 @@ from memflux.waveform import Waveform
 
 logger = logging.getLogger(__name__)
 
-OPEN_ROUTES = ("/healthz", "/readyz")
+DESCRIPTION = (
+    "Current traces, quantities and gradients of memristive devices, answered by trained surrogates. "
+    "GET /v1/models says which models are served, with their parameters, ranges and test errors. "
+    "Energies are in eV, everything else in SI units. Questions and answers are JSON, or Arrow streams for large "
+    "batches; an error is one sentence in the field 'error'. Every route but /healthz, /readyz and /openapi.json "
+    "wants the header 'Authorization: Bearer TOKEN'."
+)
+OPEN_ROUTES = ("/healthz", "/readyz", "/openapi.json")
 LONGEST_SENTENCE = 1_000  # characters of an error that are sent
 
 
@@ -103,7 +111,8 @@ def application(models: Mapping[str, Served], token_digest: str, queue: int = 32
     for name, model in models.items():
         _rehearse(name, model)
     desk = Desk(models, queue)
-    app = FastAPI(title="memflux", version=__version__, description=__doc__)
+    # No /docs and /redoc: these pages load code from elsewhere and could not send the token.
+    app = FastAPI(title="memflux", version=__version__, description=DESCRIPTION, docs_url=None, redoc_url=None)
     _open_routes(app, desk)
     _model_routes(app, desk)
     app.add_exception_handler(HTTPException, _on_http)

@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import errno
+import logging
 import os
 import socket
 import time
@@ -22,6 +24,9 @@ QUEUE = 32  # questions that may wait in one replica
 SPARE = 32  # requests beyond those that a replica takes, so that health is answered when it is full
 READY_WITHIN = 60.0  # s
 LOGGING = {"log_level": "WARNING", "enable_access_log": False}
+ENDED_WITHIN = 30.0  # s
+CONTROLLER = "SERVE_CONTROLLER_ACTOR"  # as Ray Serve names it, and its namespace
+NAMESPACE = "serve"
 
 Loader = Callable[[str | Path], Served]
 
@@ -88,7 +93,7 @@ def start(
         loader(folder)  # a wrong folder is a sentence here and a traceback in a replica
     deployed = _deployment(_builder(models, loader, digest(token)), replicas, cpus)
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    with contextlib.ExitStack() as undo:
+    with _quiet(), contextlib.ExitStack() as undo:
         undo.callback(stop)  # also where the caller loses patience
         try:
             serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": port}, logging_config=LOGGING)
@@ -104,7 +109,36 @@ def start(
 def stop() -> None:
     """End the endpoint of this Ray, its replicas and its proxy; Ray itself stays."""
     if ray.is_initialized():
-        serve.shutdown()
+        with _quiet():
+            _end_controller()
+            serve.shutdown()
+
+
+def _end_controller() -> None:
+    """Ask the controller to end and wait until it has.
+
+    `serve.shutdown` awaits an answer that never comes, since the controller dies of the question;
+    Ray then tells the user of a failed task, on standard output.
+    """
+    with contextlib.suppress(ValueError, ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
+        controller = ray.get_actor(CONTROLLER, namespace=NAMESPACE)
+        ray.get(controller.graceful_shutdown.remote(wait=False), timeout=ENDED_WITHIN)
+        end = time.monotonic() + ENDED_WITHIN
+        while time.monotonic() < end:
+            time.sleep(0.05)
+            ray.get_actor(CONTROLLER, namespace=NAMESPACE)  # ValueError once it is gone
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Within, Ray Serve tells this process of warnings and errors alone."""
+    logger = logging.getLogger("ray.serve")
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def free_port(host: str = "127.0.0.1") -> int:
@@ -129,7 +163,20 @@ def _deployment(build: Callable[[], ASGIApp], replicas: int, cpus: float) -> ser
 def _builder(models: Mapping[str, str | Path], loader: Loader, token_digest: str) -> Callable[[], ASGIApp]:
     """What a replica calls to make its application; it holds names and a digest, no model."""
     # A lambda, since it is pickled by value and the type checks of a test run wrap every def.
-    return lambda: application({name: loader(folder) for name, folder in models.items()}, token_digest, QUEUE)
+    return lambda: replica_application(models, loader, token_digest)
+
+
+def replica_application(models: Mapping[str, str | Path], loader: Loader, token_digest: str) -> ASGIApp:
+    """The application of the replica that this process becomes, which opens no port besides those of Ray itself.
+
+    Ray Serve 2.60 gives every replica a gRPC port for other deployments, on every interface, that
+    unpickles what is sent to it; Ray's token is all that guards it. Here nobody needs it: the proxy
+    asks replicas as Ray actors. No option turns it off, so the function that binds it is replaced.
+    """
+    from ray.serve._private import replica
+
+    replica.add_port_to_grpc_server = lambda server, address: 0
+    return application({name: loader(folder) for name, folder in models.items()}, token_digest, QUEUE)
 
 
 def _threads(cpus: float) -> dict[str, str]:
@@ -166,8 +213,19 @@ def check_port(host: str, port: int) -> None:
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
-    except OSError as error:
-        raise InvalidValue(f"{host}:{port} cannot be listened on ({error.strerror}); choose another port.") from None
+    except (OSError, UnicodeError) as error:
+        raise InvalidValue(f"{host}:{port} cannot be listened on ({_reason(error)}.") from None
+
+
+def _reason(error: OSError | UnicodeError) -> str:
+    """What is wrong with an address, and what to do about it; the first half ends with ')'."""
+    if isinstance(error, UnicodeError | socket.gaierror):
+        return "no such host is known); give 127.0.0.1, 0.0.0.0 or an address of this machine"
+    if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+        return "this machine has no such address); give 127.0.0.1, 0.0.0.0 or an address of this machine"
+    if error.errno == errno.EACCES:
+        return f"{error.strerror}); choose a port from 1024 on"
+    return f"{error.strerror}); choose another port"
 
 
 def _await_ready(url: str) -> None:
