@@ -15,6 +15,7 @@ from memflux.constants import ELEMENTARY_CHARGE, thermal_voltage
 from memflux.contracts import CurveCost, finite_difference_gradient
 from memflux.device import Devices
 from memflux.errors import check_integer
+from memflux.space import Space
 from memflux.traces import Traces
 from memflux.waveform import Waveform
 
@@ -27,13 +28,7 @@ class CompactModel:
     """Predictor and Differentiable; `samples` a cycle, gradients by finite differences."""
 
     samples: int = 160
-    parameters: tuple[str, ...] = (
-        "vacancy_offset",
-        "mobility_electron",
-        "mobility_vacancy",
-        "barrier_left",
-        "barrier_right",
-    )
+    parameters: tuple[str, ...] = Space.preset("5d-parametric").names
 
     def __post_init__(self) -> None:
         check_integer("samples", self.samples, low=4, high=1_000_000)

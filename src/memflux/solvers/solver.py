@@ -14,6 +14,7 @@ from memflux.solvers.control import SolverControl
 from memflux.solvers.newton import LinearEngine
 from memflux.solvers.system import build_system
 from memflux.solvers.transient import solve_transient
+from memflux.space import Space
 from memflux.traces import Trace, Traces
 from memflux.waveform import MAX_LEVELS, Waveform
 
@@ -37,13 +38,7 @@ class Solver:
     control: str = "accurate"
     engine: str = "auto"
     samples: int = ACCURATE_SAMPLES
-    parameters: tuple[str, ...] = (
-        "vacancy_offset",
-        "mobility_electron",
-        "mobility_vacancy",
-        "barrier_left",
-        "barrier_right",
-    )
+    parameters: tuple[str, ...] = Space.preset("5d-parametric").names
 
     def __post_init__(self) -> None:
         SolverControl.preset(self.control)
