@@ -27,8 +27,6 @@ class NewtonControl:
     """Newton steps after which a time step is given up."""
     max_increase: float = 1000.0
     """Factor from one update to the next above which a time step is given up."""
-    densities: bool = False
-    """Take the step in densities as unknowns, kept positive, instead of in potentials; undamped."""
     reference_norm: bool = False
     """Measure updates as the published code does, contact fields in V/m included."""
 
@@ -47,10 +45,13 @@ class AdaptiveSteps:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class PhaseSteps:
-    """Fixed levels of phase, the same for every device: results vary smoothly with the device."""
+    """Fixed levels of phase, the same for every device, divided where the local error asks for it."""
 
-    max_halvings: int = 8
-    """How often a level that does not converge may be bisected."""
+    local_error: float
+    """Largest change of psi in thermal voltages that the error of one step in the vacancy density may
+    cause; the relative error of the current is a few times smaller. inf: the levels as they are."""
+    crossing_parts: int
+    """Parts of a step in which the drive passes zero: the field turns over there."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,16 +63,19 @@ class SolverControl:
     """Mesh spacing at the contacts, as a fraction of the length."""
     largest_spacing: float
     """Largest mesh spacing, as a fraction of the length."""
-    gauss_contact: bool
-    """Contact field from Gauss's law over the half cell (second order), else one-sided (first)."""
-    newton: NewtonControl
     steps: AdaptiveSteps | PhaseSteps
+    growth: float | None = None
+    """Increase of the spacing with the distance from the contact; None: the published geometric mesh."""
+    newton: NewtonControl | None = None
+    """Newton's method of a published controller; the others have their own (march.py)."""
     contact_slack: float = 0.0
     """Inverse [V m^2/C] of the penalty that pins contact potentials; 0 imposes them exactly."""
-    newton_budget: int = 100_000
+    newton_budget: int = 2_000
     """Newton steps a device may cost, a budget that is the same on every machine ..."""
-    newton_per_level: int = 400
+    newton_per_level: int = 40
     """... and this many more for each prescribed level."""
+    seconds_budget: float = 600.0
+    """Seconds that a device may take."""
 
     @classmethod
     def preset(cls, name: str) -> Self:
@@ -80,18 +84,28 @@ class SolverControl:
 
     @property
     def adaptive(self) -> bool:
-        """Whether time levels depend on how the solve goes."""
+        """Whether time levels are the controller's own: the published ones are."""
         return isinstance(self.steps, AdaptiveSteps)
+
+    def refined(self, factor: float) -> Self:
+        """The same control on a mesh with `factor` times the cells: what an accuracy is measured against."""
+        return dataclasses.replace(
+            self,
+            first_spacing=self.first_spacing / factor,
+            growth=None if self.growth is None else self.growth / factor,
+            largest_spacing=self.largest_spacing / factor,
+        )
 
 
 def _reference(newton: NewtonControl, steps: AdaptiveSteps) -> Mapping[str, object]:
     return {
         "first_spacing": 5e-4,
         "largest_spacing": 2e-2,
-        "gauss_contact": False,
         "contact_slack": 1e-10,
         "newton": newton,
         "steps": steps,
+        "newton_budget": 100_000,
+        "newton_per_level": 400,
     }
 
 
@@ -108,31 +122,18 @@ def _published_newton(damp: float, tolerance: float, max_steps: int) -> NewtonCo
     )
 
 
-_PREDICTED = NewtonControl(
-    damp_initial=1.0,
-    damp_growth=1.61,
-    absolute=1e-7,
-    relative=0.0,
-    stagnation=0.0,
-    stagnation_steps=1000,
-    max_steps=25,
-    densities=True,
-)
-
 _PRESETS: Mapping[str, Mapping[str, object]] = {
     "accurate": {
-        "first_spacing": 1.25e-4,
-        "largest_spacing": 2e-2,
-        "gauss_contact": True,
-        "newton": _PREDICTED,
-        "steps": PhaseSteps(),
+        "first_spacing": 5e-5,
+        "growth": 0.16,
+        "largest_spacing": 4e-3,
+        "steps": PhaseSteps(local_error=0.02, crossing_parts=4),
     },
     "fast": {
-        "first_spacing": 5e-4,
-        "largest_spacing": 3e-2,
-        "gauss_contact": True,
-        "newton": _PREDICTED,
-        "steps": PhaseSteps(),
+        "first_spacing": 1.5e-4,
+        "growth": 0.25,
+        "largest_spacing": 1e-2,
+        "steps": PhaseSteps(local_error=0.2, crossing_parts=1),
     },
     # VacancyAssistedChargeTransport.jl, parameter sets S2 and S1 (doi 10.1002/aelm.202300635).
     "reference": _reference(

@@ -6,13 +6,13 @@ from typing import no_type_check
 import numba
 
 
-@numba.njit(cache=True, inline="always")
+@numba.njit(cache=True, inline="always", error_model="numpy")
 @no_type_check
 def bernoulli(x: float) -> tuple[float, float]:
     """B(x) = x/(exp(x) - 1) and B'(x).
 
     The closed form of the derivative cancels near 0, so a Taylor series (Bernoulli numbers up to
-    x^12) serves |x| < 0.25; beyond it, B' = B (1 - B - x)/x is good to a few ulp.
+    x^12) serves |x| < 0.25; beyond it, B' = (1 - B - x)/(exp(x) - 1) is good to a few ulp.
     """
     if -0.25 < x < 0.25:
         y = x * x
@@ -24,12 +24,9 @@ def bernoulli(x: float) -> tuple[float, float]:
             1 / 6 + y * (-1 / 180 + y * (1 / 5040 + y * (-1 / 151200 + y * (1 / 4790016 - y * 691 / 108972864000))))
         )
         return even - 0.5 * x, odd - 0.5
-    if x > 700.0:
-        return 0.0, 0.0
-    if x < -700.0:
-        return -x, -1.0
-    b = x / math.expm1(x)
-    return b, b * (1.0 - b - x) / x
+    inverse = 1.0 / math.expm1(x)  # 0 where it overflows, as it should be
+    b = x * inverse
+    return b, inverse * (1.0 - b - x)
 
 
 @numba.njit(cache=True, inline="always")

@@ -1,4 +1,7 @@
-"""Residual and analytic Jacobian of one implicit Euler step, as compiled loops over nodes and edges.
+"""The published scheme: residual and Jacobian of one implicit Euler step, potentials as unknowns.
+
+It serves the published controllers, which reproduce published curves to solver tolerance; the
+solver's own scheme is in newton_step.py.
 
 Unknowns a node: phi_n, phi_p, phi_x, psi_hat, w. Here w = psi - psi_R is the difference between
 the potential with and without the image charge. Both obey Poisson's equation with the same charge
@@ -17,17 +20,13 @@ import numpy as np
 
 from memflux.constants import ELEMENTARY_CHARGE
 from memflux.solvers.flux import edge_flux
-from memflux.solvers.statistics import fermi_half, fermi_minus_one, inverse_fermi_half
+from memflux.solvers.statistics import fermi_half, fermi_minus_one
 from memflux.solvers.system import System, image_scale
 
 EQUILIBRIUM, TRANSIENT = 0, 1
-OUTWARD = 0.02  # V, scale of the signed lowering where the contact field points outwards
-LARGEST_CUT = 0.8  # share of the carriers of a node that one Newton step may take away
-LN2 = math.log(2.0)
-FULLEST = -0.05  # ln of the occupation that a less than half full node may reach in one step
 
 # Indices into the packed scalars of `pack`.
-UNIT, EPS, DOPING, BARRIER_L, BARRIER_R, IMAGE, FOLLOWS, VACANCIES, GAUSS, SLACK = range(10)
+UNIT, EPS, DOPING, BARRIER_L, BARRIER_R, IMAGE, FOLLOWS, VACANCIES, SLACK = range(9)
 PHI_N, PHI_P, PHI_X, PSI, W = range(5)
 
 
@@ -42,7 +41,6 @@ def pack(system: System) -> tuple[np.ndarray, ...]:
             image_scale(system),
             float(system.follows),
             float(system.vacancies),
-            float(system.gauss),
             system.contact_slack,
         ]
     )
@@ -99,10 +97,6 @@ def residual_and_jacobian(
     r[:] = 0.0
     b[:] = 0.0
     last = u.shape[0] - 1
-    left, right = u[0, W], u[last, W]
-    signed = s[SLACK] == 0.0
-    if signed:  # see `_lowering`
-        u[0, W], u[last, W] = max(left, 0.0), max(right, 0.0)
     densities(u, h, volume, z, band, level, mobility, emission, s, n, lnf, slope)
     if mode == EQUILIBRIUM:
         for k in range(last + 1):
@@ -113,10 +107,7 @@ def residual_and_jacobian(
         _continuity(u, old, dt, h, volume, z, mobility, s, n, lnf, slope, r, b)
         _emission(u, n0, z, band, level, emission, s, n, slope, r, b)
     _poisson(u, voltage, h, volume, z, s, n, slope, r, b)
-    _lowering(u, lowering, h, z, s, n, slope, r, b)
-    if signed:
-        u[0, W], u[last, W] = left, right
-        _sign_lowering(u, lowering, r, b)
+    _lowering(u, lowering, h, s, r, b)
 
 
 @numba.njit(cache=True)
@@ -235,75 +226,32 @@ def _slacken(side, u, h, volume, z, s, n, slope, r, b):
 
 @numba.njit(cache=True)
 @no_type_check
-def contact_field(side, u, h, z, s, n):
-    """Outward normal derivative g of psi_R at a contact [V/m], and 1/h of its cell."""
+def contact_field(side, u, h):
+    """Outward normal derivative g of psi_R at a contact, one-sided [V/m], and 1/h of its cell."""
     last = u.shape[0] - 1
     k, m, spacing = (0, 1, h[0]) if side == 0 else (last, last - 1, h[last - 1])
-    g = ((u[k, PSI] - u[k, W]) - (u[m, PSI] - u[m, W])) / spacing
-    if s[GAUSS] != 0.0:
-        rho = s[DOPING] + z[0] * n[k, 0] + z[1] * n[k, 1] + z[2] * n[k, 2]
-        g -= 0.5 * spacing * ELEMENTARY_CHARGE * rho / s[EPS]
-    return g, 1.0 / spacing
+    return ((u[k, PSI] - u[k, W]) - (u[m, PSI] - u[m, W])) / spacing, 1.0 / spacing
 
 
 @numba.njit(cache=True)
 @no_type_check
-def _lowering(u, lowering, h, z, s, n, slope, r, b):
-    """w at the contacts: Delta psi = sqrt(-q g/(4 pi eps_i)) where g < 0, else 0.
-
-    The reference controls solve for the root as it stands. Its slope is infinite where it sets
-    in, and Newton's method cycles there. All others solve Delta psi^2 + q g/(4 pi eps_i) = 0 for a
-    signed w, whose positive part is Delta psi and whose negative part measures an outward field
-    (`_sign_lowering` adds the terms in w itself): the same physics without the infinite slope.
-    """
+def _lowering(u, lowering, h, s, r, b):
+    """w at the contacts: Delta psi = sqrt(-q g/(4 pi eps_i)) where g < 0, else 0, solved as it stands."""
     last = u.shape[0] - 1
     for side in range(2):
         k, off = (0, 1) if side == 0 else (last, 3 * last - 1)
-        if s[SLACK] > 0.0 or lowering == 0.0:
-            r[k, W] += u[k, W]
-            b[3 * k, W, W] += 1.0
-        if lowering == 0.0:
+        r[k, W] += u[k, W]
+        b[3 * k, W, W] += 1.0
+        g, per = contact_field(side, u, h)
+        if lowering == 0.0 or g >= 0.0:
             continue
-        g, per = contact_field(side, u, h, z, s, n)
-        weight = lowering * lowering * s[IMAGE]
-        if s[SLACK] > 0.0:
-            if g >= 0.0:
-                continue
-            delta = lowering * math.sqrt(-s[IMAGE] * g)
-            r[k, W] -= delta
-            weight *= 0.5 / delta
-        else:
-            r[k, W] += weight * g
+        delta = lowering * math.sqrt(-s[IMAGE] * g)
+        r[k, W] -= delta
+        weight = lowering * lowering * s[IMAGE] * 0.5 / delta
         b[3 * k, W, PSI] += weight * per
         b[3 * k, W, W] -= weight * per
         b[off, W, PSI] -= weight * per
         b[off, W, W] += weight * per
-        if s[GAUSS] != 0.0:
-            for a in range(3):
-                rise = n[k, a] * slope[k, a] * z[a] * z[a] / s[UNIT] * 0.5 * ELEMENTARY_CHARGE / (per * s[EPS])
-                b[3 * k, W, a] -= weight * rise
-                b[3 * k, W, PSI] += weight * rise
-
-
-@numba.njit(cache=True)
-@no_type_check
-def _sign_lowering(u, lowering, r, b):
-    """Chain rule for the signed w of both contacts: only its positive part acts on the device."""
-    last = u.shape[0] - 1
-    for k, beside in ((0, 2), (last, 3 * last - 2)):
-        w = u[k, W]
-        if w <= 0.0:
-            b[3 * k, :, W] = 0.0
-            b[beside, :, W] = 0.0
-        if lowering == 0.0:
-            r[k, W] = w
-            b[3 * k, W, W] = 1.0
-        elif w > 0.0:
-            r[k, W] += w * w
-            b[3 * k, W, W] += 2.0 * w
-        else:
-            r[k, W] += OUTWARD * w
-            b[3 * k, W, W] += OUTWARD
 
 
 @numba.njit(cache=True)
@@ -355,47 +303,6 @@ def apply_update(u, update, damp, h, reference):
             norm = max(norm, abs(update[k, PSI] - update[k, W] - update[m, PSI] + update[m, W]) / spacing)
             size += abs(u[k, PSI] - u[k, W] - u[m, PSI] + u[m, W]) / spacing
     return norm, size
-
-
-@numba.njit(cache=True)
-@no_type_check
-def apply_density_update(u, update, z, level, s, lnf, slope):
-    """The same Newton step for densities as unknowns: u in place; returns the norm of the update [V].
-
-    A Newton step does not depend on the unknowns in which the Jacobian is written, only the point
-    that it leads to does: here n <- n (1 + x) with x = d ln F/d eta * (change of eta), where
-    potentials as unknowns would have exponentials overshoot. Positive, and below the number of
-    sites, because one step takes away at most `LARGEST_CUT` of the carriers or of the free sites.
-    The norm is the largest of the changes of psi and w, and of U_T |x|.
-    """
-    unit = s[UNIT]
-    norm = 0.0
-    for k in range(u.shape[0]):
-        psi = u[k, PSI] - update[k, PSI]
-        if not math.isfinite(update[k, PSI] + update[k, W]):
-            return math.inf
-        norm = max(norm, abs(update[k, PSI]), abs(update[k, W]))
-        u[k, W] -= update[k, W]
-        for a in range(3):
-            if a == 2 and s[VACANCIES] == 0.0:
-                continue
-            x = slope[k, a] * z[a] / unit * (update[k, PSI] - update[k, a])
-            norm = max(norm, unit * abs(x))
-            if not math.isfinite(x):
-                return math.inf
-            grown = lnf[k, a] + math.log1p(max(x, -LARGEST_CUT))
-            if a < 2:
-                eta = inverse_fermi_half(grown)
-            elif lnf[k, a] < -LN2:
-                grown = min(grown, FULLEST)
-                eta = grown - math.log(-math.expm1(grown))
-            else:  # more than half full: the same step, for the free sites
-                full, free = 1.0 - slope[k, a], slope[k, a]
-                free = min(max(free - full * x, (1.0 - LARGEST_CUT) * free), 1.0 - (1.0 - LARGEST_CUT) * full)
-                eta = math.log(1.0 / free - 1.0)
-            u[k, a] = psi + unit * eta / z[a] - level[a]
-        u[k, PSI] = psi
-    return norm
 
 
 @numba.njit(cache=True)

@@ -93,10 +93,7 @@ def solve_newton(
             p.blocks,
         )
         update = p.engine.solve(p.blocks, p.residual)
-        if control.densities:
-            norm, size = model.apply_density_update(u, update, s.z, s.level, p.packed[-1], p.lnf, p.slope), 0.0
-        else:
-            norm, size = model.apply_update(u, update, damp, s.h, control.reference_norm and s.lowering)
+        norm, size = model.apply_update(u, update, damp, s.h, control.reference_norm and s.lowering)
         p.newton_steps += 1
         damp = min(1.0, damp * control.damp_growth)
         if step == 0:

@@ -28,17 +28,16 @@ def load_petsc() -> ModuleType:
 
 
 class PetscEngine:
-    """Solves block-tridiagonal systems of N nodes with 5 unknowns each.
+    """Solves block-tridiagonal systems of N nodes with `size` unknowns each.
 
-    Natural ordering has no fill beyond the three block diagonals; PETSc pivots inside each 5x5
+    Natural ordering has no fill beyond the three block diagonals; PETSc pivots inside each
     block, which suffices once rows are equilibrated (measured: 3e-14 of a pivoting solve).
     """
 
     name = "petsc"
 
-    def __init__(self, nodes: int) -> None:
+    def __init__(self, nodes: int, size: int = FIELDS_PER_NODE) -> None:
         PETSc = load_petsc()
-        size = FIELDS_PER_NODE
         rows = np.arange(nodes)
         columns = [c for k in rows for c in (k - 1, k, k + 1) if 0 <= c < nodes]
         self._indptr = np.concatenate([[0], np.cumsum(3 - (rows == 0) - (rows == nodes - 1))]).astype(PETSc.IntType)
@@ -55,16 +54,23 @@ class PetscEngine:
         self._left = matrix.createVecLeft()
 
     def solve(self, blocks: np.ndarray, residual: np.ndarray) -> np.ndarray:
-        """The solution [N, 5] for blocks [3N - 2, 5, 5] in row order; not finite where the factorisation fails."""
+        """The solution [N, size] for blocks [3N - 2, size, size] in row order; not finite where the factorisation fails."""
+        return self.solve_all(blocks, residual[None])[0]
+
+    def solve_all(self, blocks: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """The same for several right-hand sides [R, N, size] and one factorisation."""
         self._matrix.setValuesBlockedCSR(self._indptr, self._indices, blocks)
         self._matrix.assemble()
-        self._right.setArray(residual.ravel())
         self._ksp.setOperators(self._matrix)
-        try:
-            self._ksp.solve(self._right, self._left)
-        except self._error:
-            return np.full(residual.shape, np.nan)
-        return self._left.getArray().reshape(residual.shape)
+        found = np.empty_like(right)
+        for b, x in zip(right, found, strict=True):
+            self._right.setArray(b.ravel())
+            try:
+                self._ksp.solve(self._right, self._left)
+            except self._error:
+                return np.full(right.shape, np.nan)
+            x[:] = self._left.getArray().reshape(x.shape)
+        return found
 
     def close(self) -> None:
         """Free the PETSc objects."""

@@ -1,4 +1,4 @@
-"""What is kept of a simulation while it runs, and the trace that is made of it."""
+"""What is kept of a published simulation while it runs, and the trace that is made of it."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from memflux.solvers.timestep import March
 from memflux.traces import SOLVED, History, Profiles, Trace
 from memflux.waveform import Waveform
 
-SideStep = Callable[[State, float, State | None], State | None]
+SideStep = Callable[[State, float], State | None]
 
 
 class Level(NamedTuple):
@@ -31,7 +31,6 @@ class Record:
 
     def __init__(self, problem: Problem, levels: np.ndarray | None, profiles: np.ndarray, side_step: SideStep) -> None:
         self.problem = problem
-        self.wanted = None if levels is None else frozenset(levels.tolist())
         self.grid = levels
         self.levels: list[Level] = []
         self.snapshots: list[State] = []
@@ -39,41 +38,35 @@ class Record:
         self.equilibrium_cost = 0
         self._side_step = side_step
         self._counted = 0
-        self._visited: State | None = None  # the last visited level, before any bisection
 
     def start(self, state: State) -> None:
         """Keep the equilibrium."""
         self.equilibrium_cost = self._counted = self.problem.newton_steps
-        self._visited = state
         self._keep(state, 0.0, 0.0)
         while self.waiting and self.waiting[0] <= 0.0:
             self.snapshots.append(state)
             self.waiting.pop(0)
 
     def accept(self, old: State, new: State) -> None:
-        """Keep what is wanted of the step from `old`, which a bisection may have made, to `new`."""
+        """Keep the step from `old` to `new`."""
         problem = self.problem
-        if self.wanted is None or new.time in self.wanted:
-            problem.densities(new.u)  # brings ln F up to date for the fluxes
-            parts = model.terminal_current(
-                new.u, new.density, old.u, old.density, new.time - old.time, *problem.packed, problem.lnf
-            )
-            self._keep(new, *parts)
+        problem.densities(new.u)  # brings ln F up to date for the fluxes
+        parts = model.terminal_current(
+            new.u, new.density, old.u, old.density, new.time - old.time, *problem.packed, problem.lnf
+        )
+        self._keep(new, *parts)
         while self.waiting and self.waiting[0] <= new.time:
             self._snapshot(self.waiting.pop(0), old, new)
-        self._visited = new
 
     def _snapshot(self, at: float, old: State, new: State) -> None:
         """The state at `at`, by a side step whose cost does not count."""
         spent = self.problem.newton_steps
-        base = old if old.time < at else self._visited
-        assert base is not None
-        side = new if at == new.time else self._side_step(base, at, None)
+        side = new if at == new.time else self._side_step(old, at)
         self.snapshots.append(side if side is not None else new)
         self.problem.newton_steps = spent
 
     def _keep(self, state: State, conduction: float, total: float) -> None:
-        left, right = np.maximum(state.u[[0, -1], model.W], 0.0)
+        left, right = state.u[[0, -1], model.W]
         cost = self.problem.newton_steps - self._counted
         self._counted = self.problem.newton_steps
         self.levels.append(Level(state.time, conduction, total, cost, float(left), float(right)))
@@ -98,7 +91,7 @@ class Record:
                 newton=table[:, 3].astype(np.int64),
                 rejected=np.array(march.rejected, dtype=np.float64),
                 equilibrium_newton=self.equilibrium_cost,
-                rescues=march.rescues,
+                rescues=0,
                 wall_time=seconds,
                 barrier_change_left=table[:, 4].copy(),
                 barrier_change_right=table[:, 5].copy(),

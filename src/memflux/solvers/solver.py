@@ -9,8 +9,9 @@ import numpy as np
 
 from memflux.contracts import CurveCost, finite_difference_gradient
 from memflux.device import Device, Devices
-from memflux.errors import InvalidValue, check_choice, check_integer, check_numbers
-from memflux.solvers.control import SolverControl
+from memflux.errors import InvalidValue, MissingDependency, check_choice, check_integer, check_numbers
+from memflux.solvers import batch, march
+from memflux.solvers.control import PhaseSteps, SolverControl
 from memflux.solvers.newton import LinearEngine
 from memflux.solvers.system import build_system
 from memflux.solvers.transient import solve_transient
@@ -18,10 +19,10 @@ from memflux.space import Space
 from memflux.traces import Trace, Traces
 from memflux.waveform import MAX_LEVELS, Waveform
 
-VERSION = "1"
+VERSION = "2"
 """Raised whenever the numbers of a solve change; rows of a data set carry it."""
 
-ENGINES = ("auto", "petsc", "compiled")
+ENGINES = ("auto", "petsc", "compiled", "cuda")
 ACCURATE_SAMPLES = 160
 
 
@@ -30,9 +31,10 @@ class Solver:
     """The FV charge-transport model as a Differentiable Predictor.
 
     control: "accurate" (default), "fast", or a published one ("reference", "reference-S1",
-    "reference-Ex107"). engine: "petsc", "compiled" (no PETSc needed), or "auto": PETSc where it is
-    installed. `samples` a cycle is the common grid of phase of "accurate" and "fast", and their
-    time levels. `parameters` name the columns of `value_and_gradient` (central differences).
+    "reference-Ex107"). engine: "petsc", "compiled" (no PETSc needed), "cuda" (a GPU, for thousands of
+    devices in one call; not for published controls), or "auto": PETSc where it is installed.
+    `samples` a cycle is the common grid of phase of "accurate" and "fast", and their time levels.
+    `parameters` name the columns of `value_and_gradient` (central differences).
     """
 
     control: str = "accurate"
@@ -44,6 +46,10 @@ class Solver:
         SolverControl.preset(self.control)
         check_integer("samples", self.samples, low=8, high=1_000_000)
         object.__setattr__(self, "engine", _resolve(check_choice("engine", self.engine, ENGINES)))
+        if self.engine == "cuda" and SolverControl.preset(self.control).adaptive:
+            raise InvalidValue(
+                f"control = {self.control!r} does not run with engine = 'cuda'; choose engine = 'compiled' or 'petsc'."
+            )
 
     def __call__(self, devices: Devices, drive: Waveform) -> Traces:
         """Traces [B, cycles * samples + 1]; failed rows hold NaN and say why."""
@@ -62,23 +68,45 @@ class Solver:
             raise InvalidValue("devices has no entries; give at least one device.")
         drive = drive.for_batch(len(devices))
         control = SolverControl.preset(self.control)
-        engine: LinearEngine | None = None
-        rows = []
+        looks = np.array([]) if profiles is None else profiles
+        pairs = [(devices[i], drive[i]) for i in range(len(devices))]
+        if control.adaptive:
+            return self._published(pairs, control, levels, looks)
+        if levels is not None:  # prescribed levels are marched as they are
+            control = dataclasses.replace(control, steps=PhaseSteps(local_error=np.inf, crossing_parts=1))
+        return self._phases(pairs, control, levels, looks)
+
+    def _phases(
+        self, pairs: list[tuple[Device, Waveform]], control: SolverControl, levels: np.ndarray | None, looks: np.ndarray
+    ) -> list[Trace]:
+        """On the common grid of phase, or on prescribed levels."""
+        recorded = [wave.grid(self.samples)[0] if levels is None else levels for _, wave in pairs]
+        hidden = [_corner_times(wave, self.samples) if levels is None else np.array([]) for _, wave in pairs]
+        if self.engine == "cuda":
+            return _on_a_gpu(pairs, control, recorded, hidden, looks)
+        lanes = batch.allocate(batch.build_system(pairs[0][0], control).x.size, 1)
+        proceed = batch.PetscSteps(lanes.u.shape[0]) if self.engine == "petsc" else march.proceed
         try:
-            for i in range(len(devices)):
-                device, wave = devices[i], drive[i]
-                assert isinstance(device, Device)
-                system = build_system(device, control)
-                if engine is None:
-                    engine = make_engine(self.engine, system.x.size)
-                native = levels is not None or control.adaptive
-                times = levels if native else wave.grid(self.samples)[0]
-                hidden = None if native else _corner_times(wave, self.samples)
-                rows.append(solve_transient(wave, control, engine, system, times, hidden, profiles))
+            return [
+                batch.solve_device(device, wave, control, proceed, lanes, times, extra, looks)
+                for (device, wave), times, extra in zip(pairs, recorded, hidden, strict=True)
+            ]
         finally:
-            if engine is not None:
-                engine.close()
-        return rows
+            if isinstance(proceed, batch.PetscSteps):
+                proceed.close()
+
+    def _published(
+        self, pairs: list[tuple[Device, Waveform]], control: SolverControl, levels: np.ndarray | None, looks: np.ndarray
+    ) -> list[Trace]:
+        """With a published controller, on its own time levels or on prescribed ones."""
+        engine = make_engine(self.engine, build_system(pairs[0][0], control).x.size)
+        try:
+            return [
+                solve_transient(wave, control, engine, build_system(device, control), levels, looks)
+                for device, wave in pairs
+            ]
+        finally:
+            engine.close()
 
     def value_and_gradient(self, devices: Devices, drive: Waveform, cost: CurveCost) -> tuple[np.ndarray, np.ndarray]:
         """Cost [B] and gradient [B, P] by central differences; see `Differentiable`."""
@@ -89,6 +117,23 @@ def _resolve(engine: str) -> str:
     if engine != "auto":
         return engine
     return "petsc" if importlib.util.find_spec("petsc4py") is not None else "compiled"
+
+
+def _on_a_gpu(
+    pairs: list[tuple[Device, Waveform]],
+    control: SolverControl,
+    recorded: list[np.ndarray],
+    hidden: list[np.ndarray],
+    looks: np.ndarray,
+) -> list[Trace]:
+    """All devices in one call of the engine "cuda"."""
+    try:
+        from memflux.solvers import cuda  # here, because it imports numba.cuda, which need not be there
+    except ImportError as error:
+        raise MissingDependency(
+            f"numba.cuda cannot be imported ({error}); pip install 'numba-cuda[cu12]', or choose engine = 'compiled'."
+        ) from None
+    return cuda.solve_batch(pairs, control, recorded, hidden, looks)
 
 
 def _corner_times(drive: Waveform, samples: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from memflux.constants import BOLTZMANN, ELECTRON_MASS, ELEMENTARY_CHARGE, PLANCK, VACUUM_PERMITTIVITY, thermal_voltage
 from memflux.device import Device
 from memflux.solvers.control import SolverControl
-from memflux.solvers.mesh import control_volumes, graded_mesh
+from memflux.solvers.mesh import control_volumes, graded_mesh, layered_mesh
 
 FIELDS_PER_NODE = 5  # phi_n, phi_p, phi_x, psi_hat, w = psi - psi_R
 
@@ -41,7 +41,6 @@ class System:
     lowering: bool  # Schottky barrier lowering on
     follows: bool  # contact densities follow the lowered barrier
     vacancies: bool  # vacancies are mobile unknowns
-    gauss: bool  # contact field from Gauss's law over the half cell, else one-sided difference
     contact_slack: float  # V m^2/C, inverse of the penalty that pins contact potentials; 0: exactly
 
 
@@ -68,7 +67,11 @@ def emission_velocity(mass: float, temperature: float) -> float:
 def build_system(device: Device, control: SolverControl) -> System:
     """The system of `device` on the mesh and with the contact scheme of `control`."""
     d = device.resolved()
-    x = graded_mesh(d.length, control.first_spacing, control.largest_spacing)
+    x = (
+        graded_mesh(d.length, control.first_spacing, control.largest_spacing)
+        if control.growth is None
+        else layered_mesh(d.length, control.first_spacing, control.growth, control.largest_spacing)
+    )
     return System(
         x=x,
         h=np.diff(x),
@@ -94,7 +97,6 @@ def build_system(device: Device, control: SolverControl) -> System:
         lowering=d.barrier_lowering,
         follows=d.contact_density == "lowered",
         vacancies=d.vacancy_site_density > 0.0,
-        gauss=control.gauss_contact,
         contact_slack=control.contact_slack if d.barrier_lowering else 0.0,
     )
 

@@ -15,8 +15,8 @@ class Timed(Protocol):
     time: float  # s
 
 
-Step = Callable[[Any, float, Any], Any]
-"""step(state, time, earlier) -> the state at `time`, or None; `earlier` may serve a predictor."""
+Step = Callable[[Any, float], Any]
+"""step(state, time) -> the state at `time`, or None."""
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
@@ -24,7 +24,6 @@ class March:
     """What a loop over time levels does, kept while it runs: an exception loses nothing."""
 
     rejected: list[float]  # s, times of the levels from which a step failed
-    rescues: int  # prescribed levels that needed more than one step
     failure: str | None  # status class, or None
 
 
@@ -45,7 +44,7 @@ def march_adaptive(
     dt = min(max(steps.initial, steps.smallest), end - start.time)
     while state.time < end:
         time = end if dt >= end - state.time else state.time + dt
-        new = step(state, time, None)
+        new = step(state, time)
         if new is None:
             result.rejected.append(state.time)
             if dt <= steps.smallest:
@@ -59,48 +58,15 @@ def march_adaptive(
 
 
 def march_levels(
-    step: Step,
-    start: Timed,
-    levels: Sequence[float],
-    max_halvings: int,
-    accept: Callable[[Any, Any], None],
-    result: March,
+    step: Step, start: Timed, levels: Sequence[float], accept: Callable[[Any, Any], None], result: March
 ) -> None:
-    """Visit the prescribed `levels`, bisecting those that fail; `accept` sees the levels alone."""
-    earlier, state = None, start
+    """Visit the prescribed `levels` as they are; `accept(old, new)` sees every level."""
+    state = start
     for level in levels:
-        new = step(state, level, earlier)
+        new = step(state, level)
         if new is None:
             result.rejected.append(state.time)
-            result.rescues += 1
-            last = _bisect(step, state, level, max_halvings, result)
-            if last is None:
-                result.failure = "step_underflow"
-                return
-            accept(*last)
-            earlier, state = None, last[1]  # no straight line through a rescued level
-            continue
+            result.failure = "step_underflow"
+            return
         accept(state, new)
-        earlier, state = state, new
-
-
-def _bisect(step: Step, state: Timed, level: float, halvings: int, result: March) -> tuple[Timed, Timed] | None:
-    """Reach `level` in smaller steps; the last step's (old, new), or None."""
-    if halvings == 0:
-        return None
-    middle = 0.5 * (state.time + level)
-    if not state.time < middle < level:
-        return None
-    halves = [middle, level]
-    last = None
-    for target in halves:
-        new = step(state, target, None)
-        if new is None:
-            result.rejected.append(state.time)
-            last = _bisect(step, state, target, halvings - 1, result)
-            if last is None:
-                return None
-        else:
-            last = (state, new)
-        state = last[1]
-    return last
+        state = new

@@ -1,4 +1,4 @@
-"""One device through one drive: equilibrium, and steps from one time level to the next."""
+"""One device through one drive under a published controller: equilibrium, and implicit Euler steps."""
 
 import dataclasses
 import time as clock
@@ -6,7 +6,7 @@ import time as clock
 import numpy as np
 
 from memflux.solvers import model
-from memflux.solvers.control import AdaptiveSteps, NewtonControl, PhaseSteps, SolverControl
+from memflux.solvers.control import AdaptiveSteps, NewtonControl, SolverControl
 from memflux.solvers.newton import LinearEngine, Problem, solve_newton
 from memflux.solvers.record import Record
 from memflux.solvers.system import State, System
@@ -16,8 +16,6 @@ from memflux.waveform import Waveform
 
 STAGES = (1, 8, 64)  # how finely the lowering is switched on, tried in turn
 STAGE_STEPS = 30  # Newton steps a stage may take: one that cycles is given up early
-RAMPS = (8, 64)  # in how many parts the voltage is changed where a step fails at once
-RAMP_FROM = 0.05  # V, changes below this are no reason to ramp
 SAFE = NewtonControl(
     damp_initial=0.9,
     damp_growth=1.61,
@@ -76,44 +74,19 @@ class Transient:
         problem.contact_density = density[[0, -1], :2].copy()
         return State(time=0.0, voltage=0.0, u=u, density=density)
 
-    def step(self, state: State, time: float, earlier: State | None) -> State | None:
-        """One implicit Euler step to `time`, or None; raises OutOfBudget.
-
-        Tried in turn: from a straight line through `earlier` and `state`, from `state`, and, where
-        the control is not a published one, with the voltage changed in parts at the same step.
-        """
+    def step(self, state: State, time: float) -> State | None:
+        """One implicit Euler step to `time`, or None; raises OutOfBudget."""
         if self.problem.newton_steps > self.budget:
             raise OutOfBudget
         voltage = float(self.drive.voltage(time))
         dt = time - state.time
-        u = None
-        if earlier is not None:
-            guess = state.u + (state.u - earlier.u) * (dt / (state.time - earlier.time))
-            u = self._solve(self.control.newton, guess, state, voltage, dt)
-        if u is None:
-            u = self._solve(self.control.newton if self.control.adaptive else SAFE, state.u, state, voltage, dt)
-        if u is None and not self.control.adaptive:
-            u = self._ramp(state, voltage, dt)
+        assert self.control.newton is not None
+        u = solve_newton(
+            self.problem, self.control.newton, model.TRANSIENT, state.u, state.density, voltage, dt
+        )
         if u is None:
             return None
         return State(time=time, voltage=voltage, u=u, density=self.problem.densities(u))
-
-    def _ramp(self, state: State, voltage: float, dt: float) -> np.ndarray | None:
-        """The same step by continuation in the voltage: where the drive jumps, no time step is small enough."""
-        change = voltage - state.voltage
-        for parts in RAMPS if abs(change) > RAMP_FROM else ():
-            u: np.ndarray | None = state.u
-            for part in range(1, parts + 1):
-                if u is not None:
-                    u = self._solve(self.control.newton, u, state, state.voltage + change * part / parts, dt)
-            if u is not None:
-                return u
-        return None
-
-    def _solve(
-        self, control: NewtonControl, start: np.ndarray, state: State, voltage: float, dt: float
-    ) -> np.ndarray | None:
-        return solve_newton(self.problem, control, model.TRANSIENT, start, state.density, voltage, dt)
 
 
 def solve_transient(
@@ -122,37 +95,32 @@ def solve_transient(
     engine: LinearEngine,
     system: System,
     levels: np.ndarray | None = None,
-    hidden: np.ndarray | None = None,
     profiles: np.ndarray | None = None,
 ) -> Trace:
     """The trace of one device under one drive.
 
-    `levels` [T] in s are visited and recorded (None: the controller's own), `hidden` ones are
-    visited between them. A failure is a status; of prescribed levels, those that were not reached
-    hold NaN, an adaptive trace ends. Profiles at the times `profiles` come from side steps that are
+    `levels` [T] in s are marched (None: the controller's own). A failure is a status; of prescribed
+    levels, those that were not reached hold NaN, an adaptive trace ends. Profiles at the times `profiles` come from side steps that are
     thrown away, so asking for them changes no other number.
     """
     began = clock.perf_counter()
-    visited = None if levels is None else np.union1d(levels, np.array([]) if hidden is None else hidden)
-    run = Transient(system, engine, drive, control, 0 if visited is None else visited.size)
-    march = March(rejected=[], rescues=0, failure="no_equilibrium")
+    run = Transient(system, engine, drive, control, 0 if levels is None else levels.size)
+    march = March(rejected=[], failure="no_equilibrium")
     record = Record(run.problem, levels, np.array([]) if profiles is None else profiles, run.step)
     state = run.equilibrium()
     if state is not None:
         record.start(state)
         march.failure = None
-        _march(run, state, visited, record, march)
+        _march(run, state, levels, record, march)
     return record.trace(drive, march, run.budget, clock.perf_counter() - began)
 
 
-def _march(run: Transient, state: State, visited: np.ndarray | None, record: Record, march: March) -> None:
+def _march(run: Transient, state: State, levels: np.ndarray | None, record: Record, march: March) -> None:
+    assert isinstance(run.control.steps, AdaptiveSteps)
     try:
-        match run.control.steps:
-            case AdaptiveSteps() as steps if visited is None:
-                march_adaptive(run.step, state, float(run.drive.duration()), steps, record.accept, march)
-            case AdaptiveSteps() | PhaseSteps() as steps:
-                assert visited is not None
-                halvings = steps.max_halvings if isinstance(steps, PhaseSteps) else 0
-                march_levels(run.step, state, visited[1:].tolist(), halvings, record.accept, march)
+        if levels is None:
+            march_adaptive(run.step, state, float(run.drive.duration()), run.control.steps, record.accept, march)
+        else:
+            march_levels(run.step, state, levels[1:].tolist(), record.accept, march)
     except OutOfBudget:
         march.failure = "out_of_budget"

@@ -1,0 +1,80 @@
+"""Seconds a curve on one core, with the same accurate control for all engines, and the peer DEVSIM in the same run."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+import harness
+from harness import Row
+from memflux import Device, Solver, Space, Triangle, simulate
+
+REFERENCE = Path(os.environ.get("MEMFLUX_REFERENCE_DATA", str(harness.ROOT.parent / "shared" / "data"))) / "reference_fv"
+BARS = {"petsc": 0.25, "compiled": 0.05}
+PEER_BARS = {"petsc": 20.0, "compiled": 100.0}
+
+
+def engines() -> list[str]:
+    """Those that can run here."""
+    return ["compiled"] + ["petsc"] * (importlib.util.find_spec("petsc4py") is not None)
+
+
+def curves(quick: bool) -> Iterator[Row]:
+    """seconds a two-cycle curve of 5d-parametric, one core"""
+    count = 8 if quick else 60
+    devices, drive = Space.preset("5d-parametric").sample(count, seed=4)
+    for engine in engines():
+        solve = Solver(engine=engine)
+        solve(devices[:1], drive.for_batch(count)[:1])  # loads the kernels
+        traces = solve(devices, drive)
+        assert traces.ok.all() and traces.history is not None
+        seconds = np.array([h.wall_time for h in traces.history if h is not None])
+        newton = np.array([h.newton_steps for h in traces.history if h is not None])
+        note = f"{newton.mean():.0f} Newton steps, {1e6 * seconds.sum() / newton.sum():.0f} us a step, {count} devices"
+        yield Row(what=f"5d-parametric, {engine}, mean of a two-cycle curve", value=seconds.mean(), unit="s", bar=BARS[engine], note=note)
+
+
+def cold(quick: bool) -> Iterator[Row]:
+    """first curve of a cold process with a warm cache"""
+    code = (
+        "from memflux import Device, Triangle, simulate\n"
+        "assert simulate(Device.preset('seed'), Triangle(amplitude=10.0, period=8.0), engine='compiled').ok"
+    )
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-c", code], check=True)
+    yield Row(what="cold process, first curve, warm cache", value=time.perf_counter() - began, unit="s", bar=5.0)
+
+
+def peer(quick: bool) -> Iterator[Row]:
+    """DEVSIM on set S2 in the same run"""
+    if importlib.util.find_spec("devsim") is None or not REFERENCE.is_dir():
+        return
+    device, drive = Device.preset("S2"), Triangle(amplitude=10.0, period=8.0, cycles=2)
+    ours = {}
+    for engine in engines():
+        simulate(device, drive, engine=engine)
+        began = time.process_time()
+        repeats = 10 if engine == "compiled" else 3
+        for _ in range(repeats):
+            assert simulate(device, drive, engine=engine).ok
+        ours[engine] = (time.process_time() - began) / repeats
+    script = Path(__file__).parent / "peers" / "devsim_memristor.py"
+    command = [sys.executable, str(script), "--set", "S2", "--reference", str(REFERENCE), "--dt", "0.02"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    user = json.loads(done.stdout.strip().splitlines()[-1])["user_cpu_s"]
+    yield Row(what="peer DEVSIM, S2, user time", value=user, unit="s", note="no bar: the peer")
+    for engine, seconds in ours.items():
+        yield Row(
+            what=f"S2, {engine}, times faster than DEVSIM", value=user / seconds, unit="1",
+            bar=PEER_BARS[engine], better="higher", note=f"{seconds:.4f} s of CPU",
+        )  # fmt: skip
+
+
+if __name__ == "__main__":
+    harness.run("fv_speed", [curves, cold, peer])

@@ -1,0 +1,237 @@
+"""Many devices through their drives: packs them for the kernels, runs an engine, makes traces."""
+
+import dataclasses
+import time as clock
+from typing import Protocol, no_type_check, runtime_checkable
+
+import numpy as np
+
+from memflux.device import Device
+from memflux.solvers import lanes as at
+from memflux.solvers import march, newton_step
+from memflux.solvers.compiled import kernel
+from memflux.solvers.control import PhaseSteps, SolverControl
+from memflux.solvers.fermi import excess_half
+from memflux.solvers.lanes import Batch, Lanes, allocate, scalars_of
+from memflux.solvers.petsc import PetscEngine
+from memflux.solvers.system import System, build_system
+from memflux.traces import SOLVED, History, Profiles, Trace
+from memflux.waveform import Waveform
+
+SLICE = 2000  # Newton steps between two looks at the clock
+STATUS = ("crashed", SOLVED, "no_equilibrium", "step_underflow", "out_of_budget")  # by Lanes.whole[STATUS]
+
+
+@runtime_checkable
+class Proceed(Protocol):
+    """Takes a device on by some Newton steps; True while there is more to do."""
+
+    def __call__(self, batch: Batch, lanes: Lanes, i: int, j: int, steps: int, budget: int, /) -> bool: ...
+
+
+class PetscSteps:
+    """The march with PETSc for the linear systems."""
+
+    def __init__(self, nodes: int) -> None:
+        self._engine = PetscEngine(nodes, 4)
+        self._blocks = np.empty((3 * nodes - 2, 4, 4))
+        self._right = np.empty((2, nodes, 4))
+
+    def __call__(self, batch: Batch, lanes: Lanes, i: int, j: int, steps: int, budget: int) -> bool:
+        """Up to `steps` linear solves; see `march.proceed`."""
+        for _ in range(steps):
+            newton_step.assemble(batch, lanes, i, j, self._blocks, self._right)
+            found = self._engine.solve_all(self._blocks, self._right)
+            lanes.update[:, :, 0, j], lanes.update[:, :, 1, j] = found
+            newton_step.close_border(batch, lanes, i, j)
+            if not march.advance(batch, lanes, i, j, budget):
+                return False
+        return True
+
+    def close(self) -> None:
+        """Free the PETSc objects."""
+        self._engine.close()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Plan:
+    """Where the levels of one device lie."""
+
+    time: np.ndarray  # [K] s, all that are visited
+    kind: np.ndarray  # [K] HIDDEN, RECORDED, SIDE
+    recorded: np.ndarray  # [T] s
+    looks: np.ndarray  # [S] s, of the profiles after t = 0
+
+
+def plan_levels(recorded: np.ndarray, hidden: np.ndarray, profiles: np.ndarray) -> Plan:
+    """All levels in order; a look inside comes before the level of the same time."""
+    looks = np.sort(profiles[profiles > 0.0])
+    extra = np.setdiff1d(hidden, recorded)
+    time = np.concatenate([recorded, extra, looks])
+    kind = np.repeat([at.RECORDED, at.HIDDEN, at.SIDE], [recorded.size, extra.size, looks.size])
+    order = np.lexsort((kind != at.SIDE, time))
+    return Plan(time=time[order], kind=kind[order], recorded=recorded, looks=looks)
+
+
+def pack(systems: list[System], drives: list[Waveform], plans: list[Plan], steps: PhaseSteps) -> Batch:
+    """The arrays of B devices on meshes of one size."""
+    count, nodes = len(systems), systems[0].x.size
+    most = max(p.time.size for p in plans)
+
+    def columns(rows: list[np.ndarray], fill: float = np.nan) -> np.ndarray:
+        table = np.full((most, count), fill)
+        for i, row in enumerate(rows):
+            table[: row.size, i] = row
+        return table
+
+    return Batch(
+        control=np.array([steps.local_error, float(steps.crossing_parts)]),
+        scalars=np.stack([scalars_of(s) for s in systems], axis=1),
+        h=np.stack([s.h for s in systems], axis=1),
+        volume=np.stack([s.volume for s in systems], axis=1),
+        time=columns([p.time for p in plans]),
+        voltage=columns([np.asarray(d.voltage(p.time)) for d, p in zip(drives, plans, strict=True)]),
+        kind=columns([p.kind for p in plans], float(at.HIDDEN)).astype(np.int64),
+        levels=np.array([p.time.size for p in plans]),
+        out=np.full((most, at.OUTPUTS, count), np.nan),
+        newton=np.zeros((most, count), dtype=np.int64),
+        rung=np.zeros((most, count), dtype=np.int64),
+        summary=np.zeros((at.WHOLES, count), dtype=np.int64),
+        side=np.full((max(p.looks.size for p in plans), nodes, 4, count), np.nan),
+    )
+
+
+def solve_device(
+    device: Device,
+    drive: Waveform,
+    control: SolverControl,
+    proceed: Proceed,
+    lanes: Lanes,
+    recorded: np.ndarray,
+    hidden: np.ndarray,
+    profiles: np.ndarray,
+) -> Trace:
+    """The trace of one device on the levels `recorded` [s], visiting `hidden` ones, with looks inside at `profiles`.
+
+    A failure is a status; levels that were not reached hold NaN. Looks inside are side steps that
+    are thrown away, so asking for them changes no other number.
+    """
+    assert isinstance(control.steps, PhaseSteps)
+    began = clock.perf_counter()
+    system = build_system(device, control)
+    plan = plan_levels(recorded, hidden, profiles)
+    batch = pack([system], [drive], [plan], control.steps)
+    budget = control.newton_budget + control.newton_per_level * plan.time.size
+    more = bool(march.start(batch, lanes, 0, 0))
+    equilibrium_cost = int(lanes.whole[at.NEWTON, 0])
+    rest = lanes.old[:, :, 0].copy()
+    late = False
+    while more and not late:
+        more = proceed(batch, lanes, 0, 0, SLICE, budget)
+        late = clock.perf_counter() - began > control.seconds_budget
+    batch.summary[:, 0] = lanes.whole[:, 0]
+    if late and more:
+        batch.summary[at.STATUS, 0] = at.OUT_OF_BUDGET
+    trace = make_trace(batch, 0, system, drive, plan, equilibrium_cost, clock.perf_counter() - began)
+    return with_profiles(trace, batch, 0, system, plan, profiles, rest)
+
+
+def make_trace(
+    batch: Batch, i: int, system: System, drive: Waveform, plan: Plan, equilibrium_cost: int, seconds: float
+) -> Trace:
+    """Column i of a batch that has been solved."""
+    rows = np.flatnonzero(plan.kind == at.RECORDED)
+    reached = rows[rows < batch.summary[at.LEVEL, i]]
+    status_class = STATUS[batch.summary[at.STATUS, i]]
+    out = batch.out[rows, :, i]
+    rung = batch.rung[: plan.time.size, i]
+    newton = np.cumsum(np.where(plan.kind == at.SIDE, 0, batch.newton[: plan.time.size, i]))
+    return Trace(
+        time=plan.recorded,
+        voltage=np.asarray(drive.voltage(plan.recorded)),
+        current=system.area * out[:, at.TOTAL],
+        conduction=system.area * out[:, at.CONDUCTION],
+        period=float(drive.periods()),
+        cycles=drive.cycles,
+        status_class=status_class,
+        status=_sentence(batch, i, status_class, plan, drive, reached),
+        history=History(
+            newton=np.diff(newton[reached], prepend=0),
+            rejected=plan.time[rung > 0],
+            equilibrium_newton=equilibrium_cost,
+            rescues=int((rung > 0).sum()),
+            wall_time=seconds,
+            barrier_change_left=batch.out[reached, at.LOWERING_L, i],
+            barrier_change_right=batch.out[reached, at.LOWERING_R, i],
+        ),
+    )
+
+
+def _sentence(
+    batch: Batch, i: int, status_class: str, plan: Plan, drive: Waveform, reached: np.ndarray
+) -> str:
+    if status_class == SOLVED:
+        return "solved"
+    steps = f"{batch.summary[at.NEWTON, i]} Newton steps"
+    if status_class == "no_equilibrium":
+        return f"the equilibrium did not converge in {steps}"
+    last = plan.time[reached[-1]]
+    where = f"after t = {last:.6g} s, {float(drive.voltage(last)):.4g} V"
+    if status_class == "out_of_budget":
+        return f"the budget of Newton steps or seconds was spent {where} ({steps})"
+    return f"no time step was small enough {where} ({steps})"
+
+
+def with_profiles(
+    trace: Trace, batch: Batch, i: int, system: System, plan: Plan, wanted: np.ndarray, rest: np.ndarray
+) -> Trace:
+    """The trace with the looks inside that were asked for; `rest` [N, 4] are the unknowns at rest."""
+    if wanted.size == 0 or trace.status_class == "no_equilibrium":
+        return trace
+    return dataclasses.replace(trace, profiles=_profiles(batch, i, system, plan, wanted, rest))
+
+
+def _profiles(
+    batch: Batch, i: int, system: System, plan: Plan, wanted: np.ndarray, rest: np.ndarray
+) -> Profiles:
+    """Potentials and densities at the times `wanted`; NaN where a look inside failed or was not reached."""
+    at_rest = np.repeat(rest[None], np.count_nonzero(wanted <= 0.0), axis=0)
+    state = np.concatenate([at_rest, batch.side[: plan.looks.size, :, :, i]])
+    z, psi = system.z, state[..., 3]
+    phi = np.empty((3, *psi.shape))
+    for a in range(3):
+        if a == 2 and not system.vacancies:
+            phi[a] = 0.0
+            continue
+        c = state[..., a] / system.density[a]
+        excess = -np.log1p(-c) if a == 2 else _excess(np.ascontiguousarray(c))
+        phi[a] = psi + system.unit / z[a] * (np.log(c) + excess) - system.level[a]
+    return Profiles(
+        time=np.concatenate([np.zeros(len(at_rest)), plan.looks]),
+        x=system.x,
+        psi=psi - system.affinity,
+        phi_n=phi[0],
+        phi_p=phi[1],
+        phi_x=phi[2],
+        n=state[..., 0],
+        p=state[..., 1],
+        vacancy=state[..., 2] if system.vacancies else np.zeros_like(psi),
+    )
+
+
+def _excess(c: np.ndarray) -> np.ndarray:
+    found = np.empty_like(c)
+    _fill_excess(c.ravel(), found.ravel())
+    return found
+
+
+@kernel
+@no_type_check
+def _fill_excess(c, found):
+    for k in range(c.size):
+        found[k] = excess_half(c[k])[0]
+
+
+def work_arrays(nodes: int) -> Lanes:
+    """Unknowns and work arrays of one CPU core."""
+    return allocate(nodes, 1)
