@@ -24,7 +24,13 @@ def chunk(job: tuple[str, int, int]) -> tuple[list[str], list[float], list[int],
     history = [h for h in traces.history if h is not None]
     broken = int((~np.isfinite(traces.current[traces.ok])).any(axis=1).sum())
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return traces.status_class.tolist(), [h.wall_time for h in history], [h.newton_steps for h in history], broken, memory
+    return (
+        traces.status_class.tolist(),
+        [h.wall_time for h in history],
+        [h.newton_steps for h in history],
+        broken,
+        memory,
+    )
 
 
 def robustness(quick: bool) -> Iterator[Row]:
@@ -42,15 +48,29 @@ def robustness(quick: bool) -> Iterator[Row]:
             newton = np.array([n for f in found for n in f[2]])
             memory += [f[4] for f in found]
             note = ", ".join(f"{c} {n}" for c, n in classes.most_common())
-            yield Row(what=f"{space}, solved", value=100 * classes["solved"] / total, unit="%", bar=bar, better="higher", note=note)
+            pace = f"median {np.median(seconds):.3f} s, {np.median(newton):.0f} Newton steps; most {newton.max()}"
+            yield Row(
+                what=f"{space}, solved",
+                value=100 * classes["solved"] / total,
+                unit="%",
+                bar=bar,
+                better="higher",
+                note=note,
+            )
             yield Row(what=f"{space}, solved but not finite", value=sum(f[3] for f in found), unit="1", bar=0)
             yield Row(
                 what=f"{space}, slowest solve over the median", value=seconds.max() / np.median(seconds), unit="1",
-                bar=20.0, note=f"median {np.median(seconds):.3f} s, {np.median(newton):.0f} to {newton.max()} Newton steps",
+                bar=20.0, note=pace,
             )  # fmt: skip
     half = len(memory) // 2
     growth = max(memory[half:]) - max(memory[:half])
-    yield Row(what="memory of a worker, last half less first half", value=growth, unit="MiB", bar=30.0, note=f"peak {max(memory):.0f} MiB")
+    yield Row(
+        what="memory of a worker, last half less first half",
+        value=growth,
+        unit="MiB",
+        bar=30.0,
+        note=f"peak {max(memory):.0f} MiB",
+    )
 
 
 if __name__ == "__main__":

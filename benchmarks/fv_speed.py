@@ -15,7 +15,9 @@ import harness
 from harness import Row
 from memflux import Device, Solver, Space, Triangle, simulate
 
-REFERENCE = Path(os.environ.get("MEMFLUX_REFERENCE_DATA", str(harness.ROOT.parent / "shared" / "data"))) / "reference_fv"
+REFERENCE = (
+    Path(os.environ.get("MEMFLUX_REFERENCE_DATA", str(harness.ROOT.parent / "shared" / "data"))) / "reference_fv"
+)
 BARS = {"petsc": 0.25, "compiled": 0.05}
 PEER_BARS = {"petsc": 20.0, "compiled": 100.0}
 
@@ -33,11 +35,18 @@ def curves(quick: bool) -> Iterator[Row]:
         solve = Solver(engine=engine)
         solve(devices[:1], drive.for_batch(count)[:1])  # loads the kernels
         traces = solve(devices, drive)
-        assert traces.ok.all() and traces.history is not None
+        assert traces.ok.all()
+        assert traces.history is not None
         seconds = np.array([h.wall_time for h in traces.history if h is not None])
         newton = np.array([h.newton_steps for h in traces.history if h is not None])
         note = f"{newton.mean():.0f} Newton steps, {1e6 * seconds.sum() / newton.sum():.0f} us a step, {count} devices"
-        yield Row(what=f"5d-parametric, {engine}, mean of a two-cycle curve", value=seconds.mean(), unit="s", bar=BARS[engine], note=note)
+        yield Row(
+            what=f"5d-parametric, {engine}, mean of a two-cycle curve",
+            value=seconds.mean(),
+            unit="s",
+            bar=BARS[engine],
+            note=note,
+        )
 
 
 def cold(quick: bool) -> Iterator[Row]:

@@ -25,8 +25,7 @@ def equilibrium_of(device: Device, control: str, engine: str = "compiled") -> tu
 
 def contact_fields(run: Transient, system: System, state: State) -> list[float]:
     """Outward derivatives g of psi_R at the left and right contact [V/m]."""
-    scalars = run.problem.packed[-1]
-    return [model.contact_field(side, state.u, system.h, system.z, scalars, state.density)[0] for side in (0, 1)]
+    return [model.contact_field(side, state.u, system.h)[0] for side in (0, 1)]
 
 
 def ex107_check_value(run: Transient, system: System, state: State) -> float:

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from memflux.errors import InvalidValue
-from memflux.solvers.mesh import control_volumes, graded_mesh
+from memflux.solvers.control import SolverControl
+from memflux.solvers.mesh import control_volumes, graded_mesh, layered_mesh
 
 
 def test_published_grid_has_189_nodes_and_its_spacings():
@@ -39,3 +40,43 @@ def test_volumes_fill_the_channel():
 def test_first_above_largest_is_refused():
     with pytest.raises(InvalidValue, match=r"first = 0\.1 is above largest = 0.05"):
         graded_mesh(1e-6, 0.1, 0.05)
+
+
+def layers_of(name, length=1.0, factor=1.0):
+    c = SolverControl.preset(name).refined(factor)
+    return layered_mesh(length, c.first_spacing, c.growth, c.largest_spacing), c
+
+
+@pytest.mark.parametrize("name", ["accurate", "fast"])
+@pytest.mark.parametrize("factor", [0.5, 1.0, 4.0])
+def test_layers_are_symmetric_increasing_and_follow_their_law(name, factor):
+    x, c = layers_of(name, 2e-6, factor)
+    h = np.diff(x) / 2e-6
+    assert x[0] == 0.0
+    assert x[-1] == 2e-6
+    assert (h > 0.0).all()
+    np.testing.assert_allclose(h, h[::-1], rtol=1e-9)
+    np.testing.assert_allclose(x + x[::-1], 2e-6, rtol=1e-14)
+    middle = 0.5 * (x[1:] + x[:-1]) / 2e-6
+    law = np.minimum(c.first_spacing + c.growth * np.minimum(middle, 1.0 - middle), c.largest_spacing)
+    np.testing.assert_allclose(h, law, rtol=0.1)
+    assert h.max() <= 1.01 * c.largest_spacing
+    assert x[x.size // 2] == pytest.approx(1e-6, rel=1e-14)
+
+
+def test_layers_are_few_and_their_count_does_not_depend_on_the_length():
+    counts = {layers_of("accurate", length)[0].size for length in (1e-9, 1e-8, 1e-6, 1.7e-6, 1e-3)}
+    assert len(counts) == 1
+    assert counts.pop() <= 300
+    assert layers_of("fast")[0].size < 150
+
+
+def test_refinement_multiplies_the_cells():
+    cells = np.array([layers_of("accurate", 1.0, factor)[0].size - 1 for factor in (1.0, 2.0, 4.0, 8.0)])
+    np.testing.assert_allclose(cells[1:] / cells[:-1], 2.0, rtol=0.02)
+
+
+def test_layers_that_never_reach_their_largest_spacing_still_fill_the_channel():
+    x = layered_mesh(1.0, 1e-3, 0.1, 0.5)
+    assert x[-1] == 1.0
+    assert np.diff(x).max() == pytest.approx(1e-3 + 0.1 * 0.5, rel=0.1)

@@ -34,10 +34,18 @@ def test_every_field_reaches_the_system():
     assert (s.doping, s.affinity, s.area) == (5e20, 4.2, pytest.approx(1.2e-14))
     assert s.x[-1] == pytest.approx(2e-6)
     assert image_scale(s) == pytest.approx(1.602176634e-19 / (4 * np.pi * 3.0 * VACUUM_PERMITTIVITY))
-    assert (s.lowering, s.follows, s.vacancies, s.gauss, s.contact_slack) == (True, False, True, True, 0.0)
+    assert (s.lowering, s.follows, s.vacancies, s.contact_slack) == (True, False, True, 0.0)
 
 
 def test_only_the_published_controls_keep_the_penalty():
     assert build_system(Device(), SolverControl.preset("reference")).contact_slack == 1e-10
     assert build_system(Device(barrier_lowering=False), SolverControl.preset("reference-S1")).contact_slack == 0.0
     assert not build_system(Device(vacancy_site_density=0.0), SolverControl.preset("fast")).vacancies
+
+
+def test_the_published_controls_have_the_published_mesh_and_the_others_layers():
+    assert build_system(Device(), SolverControl.preset("reference")).x.size == 189
+    for name in ("accurate", "fast"):
+        h = np.diff(build_system(Device(), SolverControl.preset(name)).x)
+        middle = h.size // 2
+        np.testing.assert_allclose(h[middle - 10 : middle + 10], h[middle], rtol=1e-9)  # uniform in the channel

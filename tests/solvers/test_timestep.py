@@ -16,14 +16,14 @@ class Point:
     value: float
 
 
-def euler(state, time, earlier):
+def euler(state, time):
     """Implicit Euler for y' = -y."""
     return Point(time, state.value / (1.0 + time - state.time))
 
 
 def levels_of(march, *arguments):
     seen = []
-    result = March(rejected=[], rescues=0, failure=None)
+    result = March(rejected=[], failure=None)
     march(*arguments, lambda old, new: seen.append(new.time), result)
     return result, seen
 
@@ -33,7 +33,7 @@ def test_implicit_euler_is_first_order():
     for count in (50, 100, 200):
         last = Point(0.0, 1.0)
         for level in np.linspace(0, 1, count + 1)[1:]:
-            last = euler(last, level, None)
+            last = euler(last, level)
         errors.append(abs(last.value - math.exp(-1.0)))
     orders = np.log2(np.array(errors[:-1]) / errors[1:])
     np.testing.assert_allclose(orders, 1.0, atol=0.05)
@@ -51,8 +51,8 @@ def test_adaptive_steps_grow_stay_bounded_and_end_exactly():
 
 
 def test_a_rejected_step_is_halved_and_recorded():
-    def picky(state, time, earlier):
-        return None if time - state.time > 0.05 else euler(state, time, earlier)
+    def picky(state, time):
+        return None if time - state.time > 0.05 else euler(state, time)
 
     steps = AdaptiveSteps(initial=0.04, smallest=1e-3, largest=1.0, growth=1.5)
     result, seen = levels_of(march_adaptive, picky, Point(0.0, 1.0), 0.5, steps)
@@ -74,47 +74,21 @@ def test_final_steps_share_what_is_left():
     assert next_step(0.3, 5.0, 10.0, steps) == pytest.approx(0.3)
 
 
-def test_prescribed_levels_are_visited_even_where_steps_must_be_bisected():
-    def picky(state, time, earlier):
-        return None if time - state.time > 0.03 else euler(state, time, earlier)
-
-    wanted = [0.02, 0.12, 0.14, 0.3]
-    result, seen = levels_of(march_levels, picky, Point(0.0, 1.0), wanted, 5)
-    assert result.failure is None
-    assert seen == wanted
-    assert result.rescues == 2
-
-
-def test_bisection_gives_up_after_its_depth():
-    result, seen = levels_of(march_levels, lambda *a: None, Point(0.0, 1.0), [1.0], 3)
-    assert result.failure == "step_underflow"
-    assert seen == []
-    assert len(result.rejected) == 4
-
-
-def test_the_predictor_is_not_fed_a_line_through_a_rescue():
-    fed = []
-
-    def picky(state, time, earlier):
-        fed.append((time, earlier.time if earlier else None))
-        return None if state.time == 1.0 and time == 2.0 else euler(state, time, earlier)
-
-    levels_of(march_levels, picky, Point(0.0, 1.0), [1.0, 2.0, 3.0, 4.0], 2)
-    assert (3.0, None) in fed
-    assert (4.0, 2.0) in fed
-
-
-def test_a_bisected_level_comes_with_the_step_that_reached_it():
-    def picky(state, time, earlier):
-        return None if time - state.time > 0.6 else euler(state, time, earlier)
-
+def test_prescribed_levels_are_visited_as_they_are():
     pairs = []
-    march_levels(
-        picky,
-        Point(0.0, 1.0),
-        [0.5, 1.5],
-        3,
-        lambda old, new: pairs.append((old.time, new.time)),
-        March(rejected=[], rescues=0, failure=None),
-    )
-    assert pairs == [(0.0, 0.5), (1.0, 1.5)]
+    result = March(rejected=[], failure=None)
+    wanted = [0.02, 0.12, 0.14, 0.3]
+    march_levels(euler, Point(0.0, 1.0), wanted, lambda old, new: pairs.append((old.time, new.time)), result)
+    assert result.failure is None
+    assert result.rejected == []
+    assert pairs == list(zip([0.0, *wanted[:-1]], wanted, strict=True))
+
+
+def test_a_prescribed_level_that_fails_ends_the_march_and_keeps_what_was_reached():
+    def picky(state, time):
+        return None if time - state.time > 0.05 else euler(state, time)
+
+    result, seen = levels_of(march_levels, picky, Point(0.0, 1.0), [0.02, 0.05, 0.12, 0.13])
+    assert result.failure == "step_underflow"
+    assert seen == [0.02, 0.05]
+    assert result.rejected == [0.05]

@@ -167,9 +167,7 @@ def make_trace(
     )
 
 
-def _sentence(
-    batch: Batch, i: int, status_class: str, plan: Plan, drive: Waveform, reached: np.ndarray
-) -> str:
+def _sentence(batch: Batch, i: int, status_class: str, plan: Plan, drive: Waveform, reached: np.ndarray) -> str:
     if status_class == SOLVED:
         return "solved"
     steps = f"{batch.summary[at.NEWTON, i]} Newton steps"
@@ -191,9 +189,7 @@ def with_profiles(
     return dataclasses.replace(trace, profiles=_profiles(batch, i, system, plan, wanted, rest))
 
 
-def _profiles(
-    batch: Batch, i: int, system: System, plan: Plan, wanted: np.ndarray, rest: np.ndarray
-) -> Profiles:
+def _profiles(batch: Batch, i: int, system: System, plan: Plan, wanted: np.ndarray, rest: np.ndarray) -> Profiles:
     """Potentials and densities at the times `wanted`; NaN where a look inside failed or was not reached."""
     at_rest = np.repeat(rest[None], np.count_nonzero(wanted <= 0.0), axis=0)
     state = np.concatenate([at_rest, batch.side[: plan.looks.size, :, :, i]])

@@ -53,10 +53,12 @@ def inlined(function: Callable[..., Any]) -> Any:
 
 def _compile(function: Callable[..., Any], inline: str) -> Any:
     folder = cache_folder()
-    before = numba.config.CACHE_DIR
+    settings: Any = numba.config
+    before = settings.CACHE_DIR
     if folder is not None:
-        numba.config.CACHE_DIR = str(folder)
+        settings.CACHE_DIR = str(folder)
+    options: dict[str, Any] = {"cache": folder is not None, "error_model": "numpy", "inline": inline, "_nrt": False}
     try:
-        return numba.njit(cache=folder is not None, error_model="numpy", _nrt=False, inline=inline)(function)
+        return numba.njit(**options)(function)
     finally:
-        numba.config.CACHE_DIR = before
+        settings.CACHE_DIR = before

@@ -13,7 +13,15 @@ from memflux.solvers.compiled import kernel
 from memflux.solvers.equilibrium import find_equilibrium
 from memflux.solvers.newton_step import CHARGE_X, DOPING, EPS, LENGTH, UNIT, Q, chemistry, eliminate, fluxes
 
-DT, W_L, W_R, TIME, VOLTAGE, GOAL_TIME, GOAL_VOLTAGE = at.DT, at.W_L, at.W_R, at.TIME, at.VOLTAGE, at.GOAL_TIME, at.GOAL_VOLTAGE
+DT, W_L, W_R, TIME, VOLTAGE, GOAL_TIME, GOAL_VOLTAGE = (
+    at.DT,
+    at.W_L,
+    at.W_R,
+    at.TIME,
+    at.VOLTAGE,
+    at.GOAL_TIME,
+    at.GOAL_VOLTAGE,
+)
 APPLIED, LAST, OLD_W_L, BEFORE_W_L, BEFORE_DT = at.APPLIED, at.LAST, at.OLD_W_L, at.BEFORE_W_L, at.BEFORE_DT
 LARGEST, DAMP, ERROR, WISH = at.LARGEST, at.DAMP, at.ERROR, at.WISH
 STATUS, LEVEL, ITERATION, RUNG, PART, PARTS = at.STATUS, at.LEVEL, at.ITERATION, at.RUNG, at.PART, at.PARTS
@@ -169,7 +177,7 @@ def _begin(batch, lanes, i, j, rung, fresh):
     real[LAST, j] = math.inf
     real[DAMP, j] = FIRST_DAMP if rung == DAMPED else 1.0
     real[APPLIED, j] = real[GOAL_VOLTAGE, j]
-    if rung == RAMP or rung == FINE_RAMP:
+    if rung in (RAMP, FINE_RAMP):
         whole[PARTS, j] = 8 if rung == RAMP else 64
         whole[PART, j] = 0
     _weigh(batch, lanes, i, j)
@@ -273,7 +281,11 @@ def _accept(batch, lanes, i, j):
     if not aside:
         error = _local_error(batch, lanes, i, j)
         real[ERROR, j] = error
-        real[WISH, j] = real[DT, j] * min(max(0.9 * (batch.control[at.ACCURACY] / error) ** (1.0 / 3.0), 0.2), 3.0) if error > 0.0 else math.inf
+        real[WISH, j] = (
+            real[DT, j] * min(max(0.9 * (batch.control[at.ACCURACY] / error) ** (1.0 / 3.0), 0.2), 3.0)
+            if error > 0.0
+            else math.inf
+        )
     whole[WORST, j] = max(whole[WORST, j], whole[RUNG, j])
     if arrived:
         _record(batch, lanes, i, j, total, conduction)
@@ -440,4 +452,3 @@ def _record(batch, lanes, i, j, total, conduction):
         for k in range(lanes.u.shape[0]):
             for a in range(4):
                 batch.side[row, k, a, i] = lanes.u[k, a, j]
-

@@ -12,10 +12,18 @@ from typing import no_type_check
 from memflux.constants import ELEMENTARY_CHARGE
 from memflux.solvers import lanes as at
 from memflux.solvers.compiled import inlined, kernel
-from memflux.solvers.flux import bernoulli
 from memflux.solvers.fermi import excess_half, fermi_dirac_half
+from memflux.solvers.flux import bernoulli
 
-UNIT, EPS, DOPING, IMAGE, LOWERING, FOLLOWS, LENGTH = at.UNIT, at.EPS, at.DOPING, at.IMAGE, at.LOWERING, at.FOLLOWS, at.LENGTH
+UNIT, EPS, DOPING, IMAGE, LOWERING, FOLLOWS, LENGTH = (
+    at.UNIT,
+    at.EPS,
+    at.DOPING,
+    at.IMAGE,
+    at.LOWERING,
+    at.FOLLOWS,
+    at.LENGTH,
+)
 BAND_N, BAND_P, BAND_X, CHARGE_X, MOBILITY_N = at.BAND_N, at.BAND_P, at.BAND_X, at.CHARGE_X, at.MOBILITY_N
 BARRIER_L, EMISSION_N, EMISSION_P = at.BARRIER_L, at.EMISSION_N, at.EMISSION_P
 DT, W_L, W_R, SHIFT, N0_LN = at.DT, at.W_L, at.W_R, at.SHIFT, at.N0_LN
@@ -59,8 +67,11 @@ def fluxes(batch, lanes, i, j):
             if a == 2:
                 g *= lanes.weight[k, j]
             q = z * step + lanes.excess[k + 1, a, j] - lanes.excess[k, a, j]
-            b, slope = bernoulli(q)
-            there, back = g * b * u[k, a, j], g * (b + q) * u[k + 1, a, j]
+            b, slope = bernoulli(abs(q))  # B(-q) = B(q) + q would cancel for q < 0
+            forward = b + abs(q)
+            if q < 0.0:
+                b, forward, slope = forward, b, -1.0 - slope
+            there, back = g * b * u[k, a, j], g * forward * u[k + 1, a, j]
             by_q = g * (slope * (u[k, a, j] - u[k + 1, a, j]) - u[k + 1, a, j])
             f = there - back
             by_k = there - by_q * lanes.slope[k, a, j]
@@ -145,7 +156,7 @@ def node_rows(batch, lanes, i, j, k):
     return (
         r0, r1, r2, r3, d00, d11, d22, d03, d13, d23, d30, d31, d32, d33,
         b00, b11, b22, b03, b13, b23, b33, a00, a11, a22, a03, a13, a23, a33, border,
-    )
+    )  # fmt: skip
 
 
 @inlined
@@ -199,7 +210,7 @@ def eliminate(batch, lanes, i, j):
         (
             r0, r1, r2, r3, d00, d11, d22, d03, d13, d23, d30, d31, d32, d33,
             b00, b11, b22, b03, b13, b23, b33, a00, a11, a22, a03, a13, a23, a33, c3,
-        ) = node_rows(batch, lanes, i, j, k)
+        ) = node_rows(batch, lanes, i, j, k)  # fmt: skip
         c0 = c1 = c2 = d01 = d02 = d10 = d12 = d20 = d21 = 0.0
         if k > 0:
             m = k - 1
@@ -288,7 +299,7 @@ def assemble(batch, lanes, i, j, blocks, right):
         (
             r0, r1, r2, r3, d00, d11, d22, d03, d13, d23, d30, d31, d32, d33,
             b00, b11, b22, b03, b13, b23, b33, a00, a11, a22, a03, a13, a23, a33, c3,
-        ) = node_rows(batch, lanes, i, j, k)
+        ) = node_rows(batch, lanes, i, j, k)  # fmt: skip
         right[0, k, 0], right[0, k, 1], right[0, k, 2], right[0, k, 3] = r0, r1, r2, r3
         right[1, k, 0] = right[1, k, 1] = right[1, k, 2] = 0.0
         right[1, k, 3] = c3
@@ -326,7 +337,11 @@ def _back_substitute(lanes, j):
             y0, y1, y2, y3 = y[k + 1, 0, c, j], y[k + 1, 1, c, j], y[k + 1, 2, c, j], y[k + 1, 3, c, j]
             for a in range(4):
                 y[k, a, c, j] = (
-                    X[k, a, 5 - c, j] - X[k, a, 0, j] * y0 - X[k, a, 1, j] * y1 - X[k, a, 2, j] * y2 - X[k, a, 3, j] * y3
+                    X[k, a, 5 - c, j]
+                    - X[k, a, 0, j] * y0
+                    - X[k, a, 1, j] * y1
+                    - X[k, a, 2, j] * y2
+                    - X[k, a, 3, j] * y3
                 )
 
 

@@ -54,7 +54,7 @@ class PetscEngine:
         self._left = matrix.createVecLeft()
 
     def solve(self, blocks: np.ndarray, residual: np.ndarray) -> np.ndarray:
-        """The solution [N, size] for blocks [3N - 2, size, size] in row order; not finite where the factorisation fails."""
+        """The solution [N, size] for blocks [3N - 2, size, size] in row order; not finite where it fails."""
         return self.solve_all(blocks, residual[None])[0]
 
     def solve_all(self, blocks: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -81,9 +81,7 @@ class Transient:
         voltage = float(self.drive.voltage(time))
         dt = time - state.time
         assert self.control.newton is not None
-        u = solve_newton(
-            self.problem, self.control.newton, model.TRANSIENT, state.u, state.density, voltage, dt
-        )
+        u = solve_newton(self.problem, self.control.newton, model.TRANSIENT, state.u, state.density, voltage, dt)
         if u is None:
             return None
         return State(time=time, voltage=voltage, u=u, density=self.problem.densities(u))
@@ -100,8 +98,8 @@ def solve_transient(
     """The trace of one device under one drive.
 
     `levels` [T] in s are marched (None: the controller's own). A failure is a status; of prescribed
-    levels, those that were not reached hold NaN, an adaptive trace ends. Profiles at the times `profiles` come from side steps that are
-    thrown away, so asking for them changes no other number.
+    levels, those that were not reached hold NaN, an adaptive trace ends. Profiles at the times
+    `profiles` come from side steps that are thrown away, so asking for them changes no other number.
     """
     began = clock.perf_counter()
     run = Transient(system, engine, drive, control, 0 if levels is None else levels.size)
