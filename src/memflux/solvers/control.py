@@ -72,7 +72,7 @@ class SolverControl:
     """Inverse [V m^2/C] of the penalty that pins contact potentials; 0 imposes them exactly."""
     newton_budget: int = 2_000
     """Newton steps a device may cost, a budget that is the same on every machine ..."""
-    newton_per_level: int = 40
+    newton_per_level: int = 30
     """... and this many more for each prescribed level."""
     seconds_budget: float = 600.0
     """Seconds that a device may take."""
