@@ -40,7 +40,7 @@ def curve(
 def error(current: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Relative error of |I| [%] where |I| counts."""
     counts = np.abs(truth) > 0.01 * np.abs(truth).max()
-    return 100 * np.abs(np.abs(current) / np.abs(truth) - 1)[counts]
+    return 100 * np.abs(np.abs(current[counts]) / np.abs(truth[counts]) - 1)
 
 
 def accuracy(quick: bool) -> Iterator[Row]:
