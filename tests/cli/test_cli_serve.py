@@ -18,6 +18,7 @@ from memflux.errors import DataError, InvalidValue
 from memflux.platform.serving.client import Client
 from memflux.platform.serving.serve import free_port
 from memflux.space import Space
+from processes import descendants
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +90,7 @@ def test_it_serves_a_surrogate_until_sigterm(folder, tmp_path):
             assert client.model == "tiny"
             np.testing.assert_allclose(client(devices, drive).current, local(devices, drive).current, rtol=1e-9)
             assert client.models()[0]["test_errors"].keys() == dict(local.test_errors).keys()
-        children = _descendants(process.pid)
+        children = descendants(process.pid)
         process.send_signal(signal.SIGTERM)
         output, errors = process.communicate(timeout=60)
     finally:
@@ -110,11 +111,3 @@ def _runs(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
         return False
-
-
-def _descendants(parent: int) -> list[int]:
-    """Process ids below `parent`."""
-    below = [
-        int(pid) for task in Path(f"/proc/{parent}/task").iterdir() for pid in (task / "children").read_text().split()
-    ]
-    return below + [pid for child in below for pid in _descendants(child)]

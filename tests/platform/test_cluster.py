@@ -18,6 +18,7 @@ import json, os, signal, sys
 from pathlib import Path
 import ray
 from memflux.platform.cluster import local_cluster
+from processes import descendants
 
 @ray.remote(num_cpus=1)
 def environment():
@@ -38,8 +39,7 @@ def listening():
     return [l[1].partition(":")[0] for l in lines if l[3] == "0A" and l[9] in nodes]
 
 def family(pid):
-    below = [int(c) for t in Path(f"/proc/{pid}/task").iterdir() for c in (t / "children").read_text().split()]
-    return [pid] + [p for c in below for p in family(c)]
+    return [pid, *descendants(pid)]
 
 before = signal.getsignal(signal.SIGTERM)
 with local_cluster(cores=1) as cluster:
@@ -66,6 +66,7 @@ print(json.dumps({
 @pytest.mark.timeout(180)
 def test_an_embedded_ray_is_private_and_leaves_nothing(tmp_path):
     launcher = {"PMI_RANK": "0", "SLURM_STEP_ID": "3", "KEPT": "yes", "HOME": str(tmp_path)}
+    launcher |= {"PYTHONPATH": str(Path(__file__).parents[1])}  # for processes
     environment = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")} | launcher
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, timeout=150, check=False

@@ -21,6 +21,7 @@ from memflux.platform.serving import client as client_file
 from memflux.platform.serving import serve as serve_file
 from memflux.platform.serving.client import Client
 from memflux.platform.serving.serve import check_port, endpoint, free_port, start, stop
+from processes import command_of, descendants
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
@@ -96,22 +97,13 @@ def test_ten_callers_at_once_get_their_own_answers(asked):
 
 
 def test_replicas_listen_on_loopback_alone(running):
-    replicas = [
-        pid for pid in descendants(os.getpid()) if b"ray::ServeReplica" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    ]
+    replicas = [pid for pid in descendants(os.getpid()) if b"ray::ServeReplica" in command_of(pid)]
     assert len(replicas) == 2
     for pid in replicas:
         nodes = {os.readlink(handle)[8:-1] for handle in Path(f"/proc/{pid}/fd").iterdir() if handle.is_symlink()}
         lines = [line.split() for f in ("tcp", "tcp6") for line in Path(f"/proc/net/{f}").read_text().splitlines()]
         addresses = {line[1].partition(":")[0] for line in lines if line[3] == "0A" and line[9] in nodes}
         assert addresses == {"0000000000000000FFFF00000100007F"}
-
-
-def descendants(parent: int) -> list[int]:
-    """Process ids below `parent`."""
-    tasks = Path(f"/proc/{parent}/task").iterdir()
-    below = [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
-    return below + [pid for child in below for pid in descendants(child)]
 
 
 def test_addresses_that_cannot_be_listened_on_are_named():
