@@ -71,8 +71,12 @@ def test_the_two_paths_agree_at_rest_where_the_statistics_do():
     d = Device.preset("S2").replace(barrier_left=0.5, barrier_right=0.45, donor_density=1e23, vacancy_offset=1.0)
     ours, arrays, lane = packed(d, SWEEP, prescribed("accurate", 4.0), np.array([0.0, 0.1]))
     assert march.start(arrays, lane, 0, 0)
+    fine = SolverControl.preset("accurate").refined(4.0)
     control = dataclasses.replace(
-        SolverControl.preset("reference"), first_spacing=1.25e-5, growth=0.04, largest_spacing=1e-3
+        SolverControl.preset("reference"),
+        first_spacing=fine.first_spacing,
+        growth=fine.growth,
+        largest_spacing=fine.largest_spacing,
     )
     system = build_system(d, control)
     np.testing.assert_array_equal(system.x, ours.x)

@@ -124,8 +124,8 @@ def _published_newton(damp: float, tolerance: float, max_steps: int) -> NewtonCo
 
 _PRESETS: Mapping[str, Mapping[str, object]] = {
     "accurate": {
-        "first_spacing": 5e-5,
-        "growth": 0.16,
+        "first_spacing": 2e-5,
+        "growth": 0.2,
         "largest_spacing": 4e-3,
         "steps": PhaseSteps(local_error=0.02, crossing_parts=4),
     },
