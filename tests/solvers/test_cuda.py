@@ -18,6 +18,7 @@ import numpy as np
 from memflux.device import Device
 from memflux.solvers import batch, cuda, march
 from memflux.solvers.control import SolverControl
+from memflux.solvers.lanes import allocate
 from memflux.solvers.system import build_system
 from memflux.space import Space
 from memflux.waveform import Triangle
@@ -39,7 +40,7 @@ looks = np.array([0.0, 0.1])
 cuda.lane_count = lambda nodes, devices: 3  # fewer lanes than devices: lanes are used again
 cuda.SLICE = 40
 there = cuda.solve_batch(pairs, control, recorded, hidden, looks)
-lanes = batch.work_arrays(build_system(first, control).x.size)
+lanes = allocate(build_system(first, control).x.size, 1)
 here = [
     batch.solve_device(*pair, control, march.proceed, lanes, r, h, looks)
     for pair, r, h in zip(pairs, recorded, hidden)

@@ -12,7 +12,7 @@ from memflux.solvers import march, newton_step
 from memflux.solvers.compiled import kernel
 from memflux.solvers.control import PhaseSteps, SolverControl
 from memflux.solvers.fermi import excess_half
-from memflux.solvers.lanes import Batch, Lanes, allocate, scalars_of
+from memflux.solvers.lanes import Batch, Lanes, scalars_of
 from memflux.solvers.petsc import PetscEngine
 from memflux.solvers.system import System, build_system
 from memflux.traces import SOLVED, History, Profiles, Trace
@@ -226,8 +226,3 @@ def _excess(c: np.ndarray) -> np.ndarray:
 def _fill_excess(c, found):
     for k in range(c.size):
         found[k] = excess_half(c[k])[0]
-
-
-def work_arrays(nodes: int) -> Lanes:
-    """Unknowns and work arrays of one CPU core."""
-    return allocate(nodes, 1)

@@ -12,6 +12,7 @@ from memflux.device import Device, Devices
 from memflux.errors import InvalidValue, MissingDependency, check_choice, check_integer, check_numbers
 from memflux.solvers import batch, march
 from memflux.solvers.control import PhaseSteps, SolverControl
+from memflux.solvers.lanes import allocate
 from memflux.solvers.newton import LinearEngine
 from memflux.solvers.system import build_system
 from memflux.solvers.transient import solve_transient
@@ -84,7 +85,7 @@ class Solver:
         hidden = [_corner_times(wave, self.samples) if levels is None else np.array([]) for _, wave in pairs]
         if self.engine == "cuda":
             return _on_a_gpu(pairs, control, recorded, hidden, looks)
-        lanes = batch.allocate(batch.build_system(pairs[0][0], control).x.size, 1)
+        lanes = allocate(build_system(pairs[0][0], control).x.size, 1)
         proceed = batch.PetscSteps(lanes.u.shape[0]) if self.engine == "petsc" else march.proceed
         try:
             return [

@@ -11,7 +11,6 @@ import numba
 
 # Below this, 1 + exp(eta) == 1 in double precision: Boltzmann's limit is exact there.
 _BOLTZMANN_LIMIT = -37.0
-_SPLIT = 2.30727  # F(1.6107), where the two branches of the TeSCA fit meet
 
 
 @numba.njit(cache=True, inline="always")
@@ -41,20 +40,6 @@ def fermi_half(eta: float) -> tuple[float, float, float]:
     f = 0.3258 - 0.0321 * z + 0.7523 * z * z
     slope = (1.5046 * z - 0.0321) * rise * 0.75 * eta**-0.25
     return f, math.log(f), slope / f
-
-
-@numba.njit(cache=True, inline="always")
-@no_type_check
-def inverse_fermi_half(lnf: float) -> float:
-    """eta from ln F: the closed inverse of `fermi_half` (both branches are quadratic in z)."""
-    if lnf < _BOLTZMANN_LIMIT:
-        return lnf
-    f = math.exp(lnf)
-    if f < _SPLIT:
-        z = 2.0 * f / (1.0 + math.sqrt(1.0 + 0.64 * f))  # without cancellation
-        return math.log(math.expm1(z))
-    z = (0.0321 + math.sqrt(0.0321 * 0.0321 + 3.0092 * (f - 0.3258))) / 1.5046
-    return (z + math.log(-math.expm1(-z))) ** (4.0 / 3.0)
 
 
 @numba.njit(cache=True, inline="always")
