@@ -302,3 +302,21 @@ def test_hidden_levels_are_visited_and_not_returned():
     assert rows[0].time.size == rows[1].time.size == 41
     assert not np.array_equal(rows[0].current, rows[1].current)
     np.testing.assert_allclose(rows[0].current, rows[1].current, atol=2e-3 * np.abs(rows[0].current).max())
+
+
+def test_the_first_step_from_rest_is_divided_like_every_other_across_zero():
+    control = SolverControl.preset("accurate")
+    levels = SWEEP.grid(160)[0]
+    _, arrays, lane = packed(Device.preset("S2"), SWEEP, control, levels)
+    assert march.start(arrays, lane, 0, 0)
+    assert lane.real[at.DT, 0] == pytest.approx(levels[1] / control.steps.crossing_parts, rel=1e-12)
+
+
+def test_prescribed_levels_are_marched_as_they_are_however_far_apart():
+    levels = np.array([0.0, 1e-3, 2e-3, 0.5])
+    _, arrays, lane = packed(Device.preset("S2"), SWEEP, prescribed("accurate", 1.0), levels)
+    assert march.start(arrays, lane, 0, 0)
+    while march.proceed(arrays, lane, 0, 0, 1, 1000):
+        pass
+    assert lane.whole[at.STATUS, 0] == at.SOLVED
+    assert lane.real[at.BEFORE_DT, 0] == pytest.approx(0.498, rel=1e-12)

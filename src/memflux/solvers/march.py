@@ -63,7 +63,7 @@ def start(batch, lanes, i, j):
     lanes.whole[COUNTED, j] = lanes.whole[NEWTON, j]
     _record(batch, lanes, i, j, 0.0, 0.0)
     lanes.whole[LEVEL, j] = 1
-    lanes.real[LARGEST, j] = math.inf
+    lanes.real[LARGEST, j] = lanes.real[WISH, j] = math.inf
     return _begin(batch, lanes, i, j, PREDICTED, True)
 
 
@@ -283,7 +283,7 @@ def _accept(batch, lanes, i, j):
         real[ERROR, j] = error
         real[WISH, j] = (
             real[DT, j] * min(max(0.9 * (batch.control[at.ACCURACY] / error) ** (1.0 / 3.0), 0.2), 3.0)
-            if error > 0.0
+            if error > 0.0 and batch.control[at.ACCURACY] < math.inf
             else math.inf
         )
     whole[WORST, j] = max(whole[WORST, j], whole[RUNG, j])
