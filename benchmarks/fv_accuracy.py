@@ -15,7 +15,7 @@ from memflux import Device, Space
 from memflux.solvers import batch, march
 from memflux.solvers.control import PhaseSteps, SolverControl
 from memflux.solvers.lanes import allocate
-from memflux.solvers.solver import _corner_times
+from memflux.solvers.solver import corner_times
 from memflux.solvers.system import build_system
 from memflux.waveform import Waveform
 
@@ -31,8 +31,9 @@ def curve(
     steps = dataclasses.replace(control.steps, local_error=control.steps.local_error / levels**2)
     control = dataclasses.replace(control.refined(mesh), steps=steps)
     lanes = allocate(build_system(device, control).x.size, 1)
-    times, hidden = drive.grid(SAMPLES * levels)[0], _corner_times(drive, SAMPLES * levels)
-    trace = batch.solve_device(device, drive, control, march.proceed, lanes, times, hidden, np.array([]))
+    times, hidden = drive.grid(SAMPLES * levels)[0], corner_times(drive, SAMPLES * levels)
+    job = batch.Job(device=device, drive=drive, recorded=times, hidden=hidden)
+    trace = batch.solve_device(job, control, march.proceed, lanes)
     assert trace.ok, trace.status
     return trace.current[::levels]
 

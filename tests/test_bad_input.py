@@ -29,7 +29,7 @@ CASES = {
     ),
     "Device().replace(lenght=1e-6)": "'lenght' is not a device field; did you mean 'length'?",
     "Device.preset('S3')": ("preset = 'S3' is not known; choose one of seed, S1, S2, Ex107, fit-a, fit-b."),
-    "Triangle(amplitude=nan, period=8.0)": "amplitude = nan V is not finite; give a number from 1e-06 to 10000 V.",
+    "Triangle(amplitude=nan, period=8.0)": "amplitude = nan V is not finite; give a number from 1e-15 to 10000 V.",
     "Triangle(amplitude=10.0, period=0.0)": "period = 0 s is out of range; give a number from 1e-12 to 1e+09 s.",
     "Sine(amplitude=1.0, period=8.0, cycles=0)": "cycles = 0 is out of range; give a whole number from 1 to 100000.",
     "Sine(amplitude=1.0, period=8.0, cycles=1.5)": "cycles = 1.5 is not a whole number; give one from 1 to 100000.",

@@ -84,7 +84,7 @@ def test_csv_with_and_without_header(tmp_path):
     [
         (
             lambda: Triangle(amplitude=float("nan"), period=8.0),
-            "amplitude = nan V is not finite; give a number from 1e-06",
+            "amplitude = nan V is not finite; give a number from 1e-15",
         ),
         (lambda: Triangle(amplitude=10.0, period=0.0), "period = 0 s is out of range; give a number from 1e-12"),
         (

@@ -16,6 +16,8 @@ _HOMES = {
     "PulseTrain": "waveform",
     "PiecewiseLinear": "waveform",
     "Waveform": "waveform",
+    "Circuit": "circuit",
+    "State": "state",
     "Trace": "traces",
     "Traces": "traces",
     "Space": "space",
@@ -30,12 +32,14 @@ _HOMES = {
 __all__ = ["__version__", *_HOMES]
 
 if TYPE_CHECKING:
+    from memflux.circuit import Circuit
     from memflux.contracts import Differentiable, Predictor
     from memflux.dataset import Dataset
     from memflux.device import Device, Devices
     from memflux.platform.serving.client import Client
     from memflux.solvers.solver import Solver, simulate
     from memflux.space import Space
+    from memflux.state import State
     from memflux.traces import Trace, Traces
     from memflux.training.surrogate import Surrogate
     from memflux.waveform import PiecewiseLinear, PulseTrain, Sine, Triangle, Waveform

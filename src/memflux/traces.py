@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from memflux.errors import InvalidValue
+from memflux.state import State
 
 # Status classes. "solved" is the only one that counts as ok; the rest name what went wrong.
 SOLVED = "solved"
@@ -68,6 +69,7 @@ class Trace:
     inside: bool | None = None  # within the training space; None: the question does not arise
     history: History | None = None
     profiles: Profiles | None = None
+    state: State | None = None  # at the end, to continue from
 
     @property
     def ok(self) -> bool:

@@ -1,4 +1,4 @@
-"""The drive: the voltage at the right contact as a function of time, for one device or a batch.
+"""The drive: the voltage at the right contact (or the current: circuit.py) in time, for one device or a batch.
 
 Every waveform is periodic: `cycles` repetitions of one shape over the phase 0..1. A number that
 describes the shape (amplitude, period, ...) is one value for all devices or an array with one a
@@ -37,7 +37,7 @@ class Bound(NamedTuple):
 
 
 VOLTAGE = Bound("V", -1e4, 1e4)
-AMPLITUDE = Bound("V", 1e-6, 1e4)
+AMPLITUDE = Bound("V", 1e-15, 1e4)  # small, because the values of a drive are amperes for a current source
 PERIOD = Bound("s", 1e-12, 1e9)
 DURATION = Bound("s", 0.0, 1e9)
 

@@ -10,7 +10,7 @@ from memflux.solvers.control import SolverControl
 from memflux.solvers.lanes import allocate
 from memflux.solvers.system import build_system
 from memflux.waveform import Triangle
-from stepping import NONE, packed, prescribed
+from stepping import packed, prescribed
 
 DRIVE = Triangle(amplitude=10.0, period=8.0, cycles=1)
 
@@ -27,8 +27,9 @@ def test_levels_lie_in_order_and_a_look_inside_comes_before_the_level_of_its_tim
 
 def test_devices_with_fewer_levels_are_padded():
     systems = [build_system(d, SolverControl.preset("fast")) for d in (Device(), Device.preset("S2"))]
-    plans = [batch.plan_levels(np.linspace(0.0, 1.0, n), NONE, NONE) for n in (3, 5)]
-    arrays = batch.pack(systems, [DRIVE, DRIVE], plans, SolverControl.preset("fast").steps)
+    plans = [batch.plan_levels(np.linspace(0.0, 1.0, n), batch.NOTHING, batch.NOTHING) for n in (3, 5)]
+    jobs = [batch.Job(device=Device(), drive=DRIVE, recorded=p.recorded) for p in plans]
+    arrays = batch.pack(systems, jobs, plans, SolverControl.preset("fast").steps)
     np.testing.assert_array_equal(arrays.levels, [3, 5])
     assert np.isnan(arrays.time[3:, 0]).all()
     assert arrays.scalars.shape == (at.SCALARS, 2)
@@ -41,8 +42,9 @@ def test_a_column_of_a_batch_and_a_device_alone_give_the_same_bits():
     names, levels = ("S1", "S2", "Ex107"), DRIVE.grid(160)[0][:41]
     control = prescribed("fast")
     systems = [build_system(Device.preset(n), control) for n in names]
-    plan = batch.plan_levels(levels, NONE, NONE)
-    arrays = batch.pack(systems, [DRIVE] * 3, [plan] * 3, control.steps)
+    plan = batch.plan_levels(levels, batch.NOTHING, batch.NOTHING)
+    jobs = [batch.Job(device=Device.preset(n), drive=DRIVE, recorded=levels) for n in names]
+    arrays = batch.pack(systems, jobs, [plan] * 3, control.steps)
     lanes = allocate(systems[0].x.size, 2)
     assert march.start(arrays, lanes, 1, 1)
     while march.proceed(arrays, lanes, 1, 1, 100, 10**6):
@@ -60,14 +62,16 @@ def test_a_column_of_a_batch_and_a_device_alone_give_the_same_bits():
 def test_every_status_has_its_sentence(status):
     system, arrays, _ = packed(Device(), DRIVE, SolverControl.preset("fast"), np.linspace(0.0, 2.0, 5))
     arrays.out[:3] = 1.0
+    arrays.out[2, at.CONTACT] = 5.0
     level = 0 if status == "no_equilibrium" else 3
     arrays.summary[at.STATUS], arrays.summary[at.LEVEL], arrays.summary[at.NEWTON] = (
         batch.STATUS.index(status),
         level,
         77,
     )
-    plan = batch.plan_levels(np.linspace(0.0, 2.0, 5), NONE, NONE)
-    trace = batch.make_trace(arrays, 0, system, DRIVE, plan, 7, 0.1)
+    job = batch.Job(device=Device(), drive=DRIVE, recorded=np.linspace(0.0, 2.0, 5))
+    plan = batch.plan_levels(job.recorded, job.hidden, job.profiles)
+    trace = batch.make_trace(arrays, 0, system, job, plan, 7, 0.1)
     assert trace.status_class == status
     assert "77 Newton steps" in trace.status
     if status == "no_equilibrium":

@@ -15,6 +15,7 @@ from memflux.waveform import Triangle
 COMPARISON = """
 import dataclasses, json
 import numpy as np
+from memflux.circuit import Circuit
 from memflux.device import Device
 from memflux.solvers import batch, cuda, march
 from memflux.solvers.control import SolverControl
@@ -34,27 +35,24 @@ pairs = [
     (Device.preset("S2").replace(vacancy_site_density=0.0), Triangle(amplitude=5.0, period=2.0, cycles=1)),
     *((devices[i], drives[i]) for i in range(2)),
 ]
-recorded = [np.linspace(0.0, 0.6, 12) * float(d.periods()) for _, d in pairs]
-hidden = [np.array([0.26 * float(pairs[0][1].periods())])] + [np.array([])] * 4
 looks = np.array([0.0, 0.1])
+jobs = [batch.Job(device=v, drive=d, recorded=np.linspace(0.0, 0.6, 12) * float(d.periods()), profiles=looks)
+        for v, d in pairs]
+jobs[0] = dataclasses.replace(jobs[0], hidden=np.array([0.26 * float(drive.periods())]))
+jobs[4] = dataclasses.replace(jobs[4], circuit=Circuit(series_resistance=1e9, compliance=1e-9))
 cuda.lane_count = lambda nodes, devices: 3  # fewer lanes than devices: lanes are used again
 cuda.SLICE = 40
-there = cuda.solve_batch(pairs, control, recorded, hidden, looks)
+there = cuda.solve_batch(jobs, control)
 lanes = allocate(build_system(first, control).x.size, 1)
-here = [
-    batch.solve_device(*pair, control, march.proceed, lanes, r, h, looks)
-    for pair, r, h in zip(pairs, recorded, hidden)
-]
+here = [batch.solve_device(job, control, march.proceed, lanes) for job in jobs]
 cuda.LARGEST_BATCH = 1  # a batch a device
-alone = cuda.solve_batch(pairs[:2], control, recorded[:2], hidden[:2], np.array([]))
+alone = cuda.solve_batch(jobs[:2], control)
 poor = dataclasses.replace(control, newton_budget=30, newton_per_level=0)
 print(json.dumps({
     "nodes": lanes.u.shape[0],
     "status": [t.status_class for t in here + there + alone],
-    "budget": cuda.solve_batch(pairs[:1], poor, recorded[:1], hidden[:1], looks)[0].status_class,
-    "late": cuda.solve_batch(
-        pairs[:1], dataclasses.replace(control, seconds_budget=0.0), recorded[:1], hidden[:1], looks
-    )[0].status_class,
+    "budget": cuda.solve_batch(jobs[:1], poor)[0].status_class,
+    "late": cuda.solve_batch(jobs[:1], dataclasses.replace(control, seconds_budget=0.0))[0].status_class,
     "worst": [float(np.abs(a.current - b.current).max() / np.abs(b.current).max()) for a, b in zip(there, here)],
     "alone": [bool(np.array_equal(a.current, b.current)) for a, b in zip(alone, there)],
     "psi": [float(np.abs(a.profiles.psi - b.profiles.psi).max()) for a, b in zip(there, here)],

@@ -9,7 +9,7 @@ from memflux.constants import ELEMENTARY_CHARGE
 from memflux.device import Device
 from memflux.solvers import lanes as at
 from memflux.solvers import march
-from memflux.solvers.batch import PetscSteps, solve_device
+from memflux.solvers.batch import NOTHING, Job, PetscSteps, solve_device
 from memflux.solvers.control import SolverControl
 from memflux.solvers.lanes import allocate
 from memflux.solvers.mesh import control_volumes
@@ -17,7 +17,7 @@ from memflux.solvers.newton_step import eliminate
 from memflux.solvers.solver import simulate
 from memflux.solvers.system import build_system
 from memflux.waveform import PiecewiseLinear, Sine, Triangle
-from stepping import NONE, packed, prescribed, solved
+from stepping import packed, prescribed, solved
 
 SWEEP = Triangle(amplitude=10.0, period=8.0, cycles=2)
 GENTLE = Sine(amplitude=2.0, period=8.0, cycles=1)
@@ -298,7 +298,8 @@ def test_the_petsc_march_stops_in_slices_as_the_compiled_one_does():
 def test_hidden_levels_are_visited_and_not_returned():
     levels, hidden = SWEEP.grid(160)[0][:41], np.array([0.31, 1.77])
     control, lanes = prescribed(), allocate(build_system(DEVICES["S2"], prescribed()).x.size, 1)
-    rows = [solve_device(DEVICES["S2"], SWEEP, control, march.proceed, lanes, levels, h, NONE) for h in (NONE, hidden)]
+    jobs = [Job(device=DEVICES["S2"], drive=SWEEP, recorded=levels, hidden=h) for h in (NOTHING, hidden)]
+    rows = [solve_device(job, control, march.proceed, lanes) for job in jobs]
     assert rows[0].time.size == rows[1].time.size == 41
     assert not np.array_equal(rows[0].current, rows[1].current)
     np.testing.assert_allclose(rows[0].current, rows[1].current, atol=2e-3 * np.abs(rows[0].current).max())

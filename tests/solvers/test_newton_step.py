@@ -15,7 +15,7 @@ from memflux.solvers.batch import PetscSteps
 from memflux.solvers.control import SolverControl
 from memflux.solvers.fermi import excess_half
 from memflux.solvers.flux import bernoulli
-from memflux.solvers.newton_step import OUTWARD, assemble, chemistry, eliminate, fluxes
+from memflux.solvers.newton_step import OUTWARD, assemble, chemistry, eliminate, fluxes, pin_contacts
 from memflux.solvers.system import band_density, image_scale
 from memflux.waveform import PiecewiseLinear, Triangle
 from stepping import packed, prescribed
@@ -136,23 +136,23 @@ def random_state(case, signs, seed=0):
     real[[at.W_L, at.W_R]] = SIGNS[signs] if system.lowering else SIGNS["outwards"]
     real[at.N0_LN : at.N0_LN + 4] = u[[0, 0, last, last], [0, 1, 0, 1]] * 0.9
     real[at.SWITCHED] = float(system.lowering)
-    march.pin_contacts(batch, lanes, 0, 0)
+    pin_contacts(batch, lanes, 0, 0)
     return system, batch, lanes
 
 
 def linear_system(batch, lanes):
-    """Row-scaled Jacobian [4N, 4N], residual [4N] and border [4N] at the unknowns of lane 0."""
+    """Row-scaled Jacobian [4N, 4N], residual, border and derivative by the voltage [4N] at the unknowns of lane 0."""
     chemistry(batch, lanes, 0, 0)
     fluxes(batch, lanes, 0, 0)
     nodes = lanes.u.shape[0]
-    blocks, right = np.empty((3 * nodes - 2, 4, 4)), np.empty((2, nodes, 4))
+    blocks, right = np.empty((3 * nodes - 2, 4, 4)), np.empty((3, nodes, 4))
     assemble(batch, lanes, 0, 0, blocks, right)
     dense = np.zeros((nodes, 4, nodes, 4))
     for k in range(nodes):
         for m, row in ((k - 1, 3 * k - 1), (k, 3 * k), (k + 1, 3 * k + 1)):
             if 0 <= m < nodes:
                 dense[k, :, m] = blocks[row]
-    return dense.reshape(4 * nodes, 4 * nodes), right[0].ravel(), right[1].ravel()
+    return dense.reshape(4 * nodes, 4 * nodes), *(column.ravel() for column in right)
 
 
 def exact_system(system, lanes):
@@ -181,22 +181,29 @@ def exact_system(system, lanes):
         exact.slope += 1
         border[k, 3] = exact.poisson(u, k) - before  # linear in the slope of w
         exact.slope -= 1
+    ends = []
+    for sign in (1, -1):
+        exact.voltage = mp.mpf(real[at.APPLIED]) + sign * e
+        ends.append(np.array([exact.rows(u, k) for k in range(nodes)]))
+    by_voltage = (ends[0] - ends[1]) / (2 * e)
     scale = np.abs(dense).max(axis=(2, 3))
     rows = (dense / scale[:, :, None, None]).astype(float).reshape(4 * nodes, 4 * nodes)
-    return rows, (residual / scale).astype(float).ravel(), (border / scale).astype(float).ravel()
+    return rows, *((column / scale).astype(float).ravel() for column in (residual, border, by_voltage))
 
 
 @pytest.mark.parametrize("signs", SIGNS)
 @pytest.mark.parametrize("case", DEVICES)
 def test_rows_and_their_derivatives_against_differences_in_forty_digits(case, signs):
     system, batch, lanes = random_state(case, signs)
-    jacobian, residual, border = linear_system(batch, lanes)
+    jacobian, residual, border, by_voltage = linear_system(batch, lanes)
     with mp.workdps(DIGITS):
-        exact, right, column = exact_system(system, lanes)
+        exact, right, column, exact_by_voltage = exact_system(system, lanes)
     assert np.abs(jacobian - exact).max() < 1e-9  # of the largest entry of the row
     np.testing.assert_allclose(residual, right, rtol=1e-9, atol=1e-11)
     np.testing.assert_allclose(border, column, rtol=1e-12, atol=0.0)
     assert (np.count_nonzero(column) == 2) == system.lowering
+    np.testing.assert_allclose(by_voltage, exact_by_voltage, rtol=1e-9, atol=1e-9)
+    assert np.count_nonzero(by_voltage) == (8 if system.lowering else 7)  # rows of the last two nodes
 
 
 def test_rows_are_divided_by_their_largest_entry():
@@ -274,18 +281,25 @@ def test_no_flux_at_equilibrium(case, control):
         assert (np.abs(lanes.edge[:, 0, a, 0]) < 1e-12 * there).all()
 
 
-def stepped(case, control, steps):
+def stepped(case, control, steps, driven=at.BY_CONTACT):
     """A lane in the middle of its march."""
     device = Device.preset("S2").replace(**DEVICES[case])
     system, batch, lanes = packed(device, DRIVE, SolverControl.preset(control), DRIVE.grid(160)[0])
+    batch.scalars[at.DRIVEN] = driven
     assert march.start(batch, lanes, 0, 0)
     assert march.proceed(batch, lanes, 0, 0, steps, 10**6)
     return system, batch, lanes
 
 
+def slope_of_w(system, lanes, update):
+    """What an update [N, 4] makes of the slope of w, (D_R - D_L)/L."""
+    on = [float(lanes.real[row, 0] > 0.0) for row in (at.W_L, at.W_R)]
+    return (on[1] * update[-1, 3] - on[0] * update[0, 3]) / system.x[-1]
+
+
 def dense_update(system, batch, lanes):
-    """The Newton update [N, 4] and the slope of w, by pivoting algebra on the bordered system."""
-    jacobian, residual, border = linear_system(batch, lanes)
+    """The Newton update [N, 4] and the response to the voltage [N, 4], by pivoting algebra on the bordered system."""
+    jacobian, residual, border, by_voltage = linear_system(batch, lanes)
     size = residual.size
     bordered = np.zeros((size + 1, size + 1))
     bordered[:size, :size], bordered[:size, size] = jacobian, border
@@ -293,36 +307,43 @@ def dense_update(system, batch, lanes):
     bordered[size, size] = length
     bordered[size, 3] = 1.0 if real[at.W_L] > 0.0 else 0.0
     bordered[size, size - 1] = -1.0 if real[at.W_R] > 0.0 else 0.0
-    found = np.linalg.solve(bordered, np.append(residual, 0.0))
-    return found[:size].reshape(-1, 4), found[size]
+    found = np.linalg.solve(bordered, np.append(np.stack([residual, by_voltage]), np.zeros((2, 1)), axis=1).T)
+    shifts = [slope_of_w(system, lanes, column[:size].reshape(-1, 4)) for column in found.T]
+    np.testing.assert_allclose(shifts, found[size], rtol=1e-6, atol=1e-9 * np.abs(found[3::4]).max() / length)
+    return [column[:size].reshape(-1, 4) for column in found.T]
 
 
 @pytest.mark.parametrize("steps", [0, 1, 7, 60, 200])
 @pytest.mark.parametrize("case", DEVICES)
 def test_elimination_against_dense_algebra(case, steps):
     system, batch, lanes = stepped(case, "fast", steps)
-    expected, shift = dense_update(system, batch, lanes)
+    batch.scalars[at.DRIVEN] = at.BY_VOLTAGE  # now the response to the voltage is wanted as well
+    expected = dense_update(system, batch, lanes)
     eliminate(batch, lanes, 0, 0)
-    found = lanes.update[:, :, 0, 0]
-    assert (np.abs(found - expected).max(axis=0) <= 1e-9 * np.abs(expected).max(axis=0)).all()
-    largest = np.abs(expected[:, 3]).max() / system.x[-1]
-    assert lanes.real[at.SHIFT, 0] == pytest.approx(shift, rel=1e-9, abs=1e-9 * largest)
+    for column, update in zip((0, 2), expected, strict=True):
+        found = lanes.update[:, :, column, 0]
+        assert (np.abs(found - update).max(axis=0) <= 1e-9 * np.abs(update).max(axis=0)).all()
 
 
+@pytest.mark.parametrize("driven", [at.BY_CONTACT, at.BY_VOLTAGE])
 @pytest.mark.parametrize("steps", [0, 7, 200])
 @pytest.mark.parametrize("case", ["published", "double charge", "no lowering"])
-def test_petsc_and_the_elimination_give_the_same_update(case, steps):
+def test_petsc_and_the_elimination_give_the_same_update(case, steps, driven):
     pytest.importorskip("petsc4py", exc_type=ImportError)
-    _, batch, lanes = stepped(case, "accurate", steps)
+    _, batch, lanes = stepped(case, "accurate", steps, driven)
+    before = lanes.u.copy(), lanes.real.copy()
     eliminate(batch, lanes, 0, 0)
-    expected, shift = lanes.update[:, :, 0, 0].copy(), lanes.real[at.SHIFT, 0]
+    march.advance(batch, lanes, 0, 0, 0)  # the budget of 0 ends the march
+    expected, after = lanes.update[:, :, ::2, 0].copy(), lanes.u.copy()
+    lanes.u[:], lanes.real[:] = before
     lanes.update[:] = 0.0
+    chemistry(batch, lanes, 0, 0)
+    fluxes(batch, lanes, 0, 0)
     engine = PetscSteps(lanes.u.shape[0])
-    before = lanes.u.copy()
-    engine(batch, lanes, 0, 0, 1, 0)  # one linear solve, after which the budget of 0 ends the march
+    engine(batch, lanes, 0, 0, 1, 0)
     engine.close()
-    found = lanes.update[:, :, 0, 0]
+    found = lanes.update[:, :, ::2, 0]
     assert (np.abs(found - expected).max(axis=0) <= 1e-9 * np.abs(expected).max(axis=0)).all()
-    assert lanes.real[at.SHIFT, 0] == pytest.approx(shift, rel=1e-8)
+    np.testing.assert_allclose(lanes.u, after, rtol=1e-7, atol=1e-9)
     assert lanes.whole[at.STATUS, 0] == at.OUT_OF_BUDGET
-    assert not np.array_equal(lanes.u, before)
+    assert not np.array_equal(lanes.u, before[0])

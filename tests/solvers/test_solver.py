@@ -4,7 +4,7 @@ import pytest
 from memflux.contracts import CurveCost, Differentiable
 from memflux.device import Device, Devices
 from memflux.errors import InvalidValue
-from memflux.solvers.solver import Solver, _corner_times, simulate
+from memflux.solvers.solver import Solver, corner_times, simulate
 from memflux.space import Space
 from memflux.waveform import PulseTrain, Triangle
 
@@ -86,10 +86,10 @@ def test_the_solver_is_differentiable_and_its_gradient_points_uphill():
 
 
 def test_corners_that_miss_the_grid_are_visited():
-    assert _corner_times(Triangle(amplitude=1.0, period=8.0, cycles=2), 160).size == 0
-    np.testing.assert_allclose(_corner_times(Triangle(amplitude=1.0, period=8.0, cycles=2), 10), [2.0, 6.0, 10.0, 14.0])
+    assert corner_times(Triangle(amplitude=1.0, period=8.0, cycles=2), 160).size == 0
+    np.testing.assert_allclose(corner_times(Triangle(amplitude=1.0, period=8.0, cycles=2), 10), [2.0, 6.0, 10.0, 14.0])
     pulses = PulseTrain(amplitude=-2.0, width=2e-3, ramp=1.5e-3, rest=2e-3, cycles=2)
-    hidden = _corner_times(pulses, 40)
+    hidden = corner_times(pulses, 40)
     assert hidden.size == 14
     trace = simulate(Device.preset("S1"), pulses, engine="compiled", control="fast", samples=40)
     assert trace.ok

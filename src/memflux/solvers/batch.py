@@ -2,10 +2,12 @@
 
 import dataclasses
 import time as clock
+from collections.abc import Sequence
 from typing import Protocol, no_type_check, runtime_checkable
 
 import numpy as np
 
+from memflux.circuit import NO_CIRCUIT, Circuit
 from memflux.device import Device
 from memflux.solvers import lanes as at
 from memflux.solvers import march, newton_step
@@ -15,11 +17,29 @@ from memflux.solvers.fermi import excess_half
 from memflux.solvers.lanes import Batch, Lanes, scalars_of
 from memflux.solvers.petsc import PetscEngine
 from memflux.solvers.system import System, build_system
+from memflux.state import State
 from memflux.traces import SOLVED, History, Profiles, Trace
 from memflux.waveform import Waveform
 
+NOTHING = np.array([])
 SLICE = 2000  # Newton steps between two looks at the clock
+VERSION = "2"
+"""Raised whenever the numbers of a solve change; rows of a data set carry it."""
 STATUS = ("crashed", SOLVED, "no_equilibrium", "step_underflow", "out_of_budget")  # by Lanes.whole[STATUS]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Job:
+    """One device to solve, and what of it."""
+
+    device: Device
+    drive: Waveform
+    recorded: np.ndarray  # [T] s, the levels of the trace
+    hidden: np.ndarray = dataclasses.field(default_factory=lambda: NOTHING)  # s, levels to visit besides
+    profiles: np.ndarray = dataclasses.field(default_factory=lambda: NOTHING)  # s, looks inside
+    circuit: Circuit = NO_CIRCUIT
+    state: State | None = None  # to continue from; None: from rest
+    keep_state: bool = False  # in the trace, at the end of the drive
 
 
 @runtime_checkable
@@ -35,14 +55,16 @@ class PetscSteps:
     def __init__(self, nodes: int) -> None:
         self._engine = PetscEngine(nodes, 4)
         self._blocks = np.empty((3 * nodes - 2, 4, 4))
-        self._right = np.empty((2, nodes, 4))
+        self._right = np.empty((3, nodes, 4))
 
     def __call__(self, batch: Batch, lanes: Lanes, i: int, j: int, steps: int, budget: int) -> bool:
         """Up to `steps` linear solves; see `march.proceed`."""
+        columns = 2 if batch.scalars[at.DRIVEN, i] == at.BY_CONTACT else 3
+        right = self._right[:columns]
         for _ in range(steps):
-            newton_step.assemble(batch, lanes, i, j, self._blocks, self._right)
-            found = self._engine.solve_all(self._blocks, self._right)
-            lanes.update[:, :, 0, j], lanes.update[:, :, 1, j] = found
+            newton_step.assemble(batch, lanes, i, j, self._blocks, right)
+            found = self._engine.solve_all(self._blocks, right)
+            lanes.update[:, :, :columns, j] = np.moveaxis(found, 0, -1)
             newton_step.close_border(batch, lanes, i, j)
             if not march.advance(batch, lanes, i, j, budget):
                 return False
@@ -73,7 +95,7 @@ def plan_levels(recorded: np.ndarray, hidden: np.ndarray, profiles: np.ndarray) 
     return Plan(time=time[order], kind=kind[order], recorded=recorded, looks=looks)
 
 
-def pack(systems: list[System], drives: list[Waveform], plans: list[Plan], steps: PhaseSteps) -> Batch:
+def pack(systems: list[System], jobs: Sequence[Job], plans: list[Plan], steps: PhaseSteps) -> Batch:
     """The arrays of B devices on meshes of one size."""
     count, nodes = len(systems), systems[0].x.size
     most = max(p.time.size for p in plans)
@@ -86,11 +108,11 @@ def pack(systems: list[System], drives: list[Waveform], plans: list[Plan], steps
 
     return Batch(
         control=np.array([steps.local_error, float(steps.crossing_parts)]),
-        scalars=np.stack([scalars_of(s) for s in systems], axis=1),
+        scalars=np.stack([scalars_of(s, job.circuit) for s, job in zip(systems, jobs, strict=True)], axis=1),
         h=np.stack([s.h for s in systems], axis=1),
         volume=np.stack([s.volume for s in systems], axis=1),
         time=columns([p.time for p in plans]),
-        voltage=columns([np.asarray(d.voltage(p.time)) for d, p in zip(drives, plans, strict=True)]),
+        drive=columns([_drive(*each) for each in zip(systems, jobs, plans, strict=True)]),
         kind=columns([p.kind for p in plans], float(at.HIDDEN)).astype(np.int64),
         levels=np.array([p.time.size for p in plans]),
         out=np.full((most, at.OUTPUTS, count), np.nan),
@@ -101,28 +123,25 @@ def pack(systems: list[System], drives: list[Waveform], plans: list[Plan], steps
     )
 
 
-def solve_device(
-    device: Device,
-    drive: Waveform,
-    control: SolverControl,
-    proceed: Proceed,
-    lanes: Lanes,
-    recorded: np.ndarray,
-    hidden: np.ndarray,
-    profiles: np.ndarray,
-) -> Trace:
-    """The trace of one device on the levels `recorded` [s], visiting `hidden` ones, with looks inside at `profiles`.
+def _drive(system: System, job: Job, plan: Plan) -> np.ndarray:
+    """Values of the drive [K]: V, or A/m^2 of a current source."""
+    values = np.asarray(job.drive.voltage(plan.time))
+    return values / system.area if job.circuit.source == "current" else values
+
+
+def solve_device(job: Job, control: SolverControl, proceed: Proceed, lanes: Lanes) -> Trace:
+    """The trace of one device on its levels.
 
     A failure is a status; levels that were not reached hold NaN. Looks inside are side steps that
     are thrown away, so asking for them changes no other number.
     """
     assert isinstance(control.steps, PhaseSteps)
     began = clock.perf_counter()
-    system = build_system(device, control)
-    plan = plan_levels(recorded, hidden, profiles)
-    batch = pack([system], [drive], [plan], control.steps)
+    system = build_system(job.device, control)
+    plan = plan_levels(job.recorded, job.hidden, job.profiles)
+    batch = pack([system], [job], [plan], control.steps)
     budget = control.newton_budget + control.newton_per_level * plan.time.size
-    more = bool(march.start(batch, lanes, 0, 0))
+    more = _enter(batch, lanes, job, system)
     equilibrium_cost = int(lanes.whole[at.NEWTON, 0])
     rest = lanes.old[:, :, 0].copy()
     late = False
@@ -132,14 +151,47 @@ def solve_device(
     batch.summary[:, 0] = lanes.whole[:, 0]
     if late and more:
         batch.summary[at.STATUS, 0] = at.OUT_OF_BUDGET
-    trace = make_trace(batch, 0, system, drive, plan, equilibrium_cost, clock.perf_counter() - began)
-    return with_profiles(trace, batch, 0, system, plan, profiles, rest)
+    trace = make_trace(batch, 0, system, job, plan, equilibrium_cost, clock.perf_counter() - began)
+    trace = with_profiles(trace, batch, 0, system, plan, job.profiles, rest)
+    if not (job.keep_state and trace.ok):
+        return trace
+    return dataclasses.replace(trace, state=_leave(lanes, job, control, trace))
+
+
+def _enter(batch: Batch, lanes: Lanes, job: Job, system: System) -> bool:
+    """The device at rest or in the state it was left in; False where there is nothing to march."""
+    state = job.state
+    if state is None:
+        return bool(march.start(batch, lanes, 0, 0))
+    lanes.old[:, :, 0], lanes.before[:, :, 0], lanes.earlier[:, :, 0] = state.levels
+    lanes.flux[:, 0], lanes.instant[:, 0], lanes.rate[:, 0] = state.fluxes
+    lanes.real[:, 0] = state.numbers
+    lanes.whole[:, 0] = 0
+    lanes.u[:, :, 0] = lanes.old[:, :, 0]
+    total, conduction = state.current / system.area, state.conduction / system.area
+    return bool(march.resume(batch, lanes, 0, 0, total, conduction))
+
+
+def _leave(lanes: Lanes, job: Job, control: SolverControl, trace: Trace) -> State:
+    assert trace.conduction is not None
+    return State(
+        device=job.device,
+        control=control.name,
+        solver_version=VERSION,
+        voltage=float(trace.voltage[-1]),
+        current=float(trace.current[-1]),
+        conduction=float(trace.conduction[-1]),
+        levels=np.stack([lanes.old[:, :, 0], lanes.before[:, :, 0], lanes.earlier[:, :, 0]]),
+        fluxes=np.stack([lanes.flux[:, 0], lanes.instant[:, 0], lanes.rate[:, 0]]),
+        numbers=lanes.real[:, 0].copy(),
+    )
 
 
 def make_trace(
-    batch: Batch, i: int, system: System, drive: Waveform, plan: Plan, equilibrium_cost: int, seconds: float
+    batch: Batch, i: int, system: System, job: Job, plan: Plan, equilibrium_cost: int, seconds: float
 ) -> Trace:
     """Column i of a batch that has been solved."""
+    drive = job.drive
     rows = np.flatnonzero(plan.kind == at.RECORDED)
     reached = rows[rows < batch.summary[at.LEVEL, i]]
     status_class = STATUS[batch.summary[at.STATUS, i]]
@@ -148,13 +200,13 @@ def make_trace(
     newton = np.cumsum(np.where(plan.kind == at.SIDE, 0, batch.newton[: plan.time.size, i]))
     return Trace(
         time=plan.recorded,
-        voltage=np.asarray(drive.voltage(plan.recorded)),
+        voltage=np.asarray(drive.voltage(plan.recorded)) if job.circuit.plain else out[:, at.CONTACT],
         current=system.area * out[:, at.TOTAL],
         conduction=system.area * out[:, at.CONDUCTION],
         period=float(drive.periods()),
         cycles=drive.cycles,
         status_class=status_class,
-        status=_sentence(batch, i, status_class, plan, drive, reached),
+        status=_sentence(batch, i, status_class, plan, reached),
         history=History(
             newton=np.diff(newton[reached], prepend=0),
             rejected=plan.time[rung > 0],
@@ -167,14 +219,14 @@ def make_trace(
     )
 
 
-def _sentence(batch: Batch, i: int, status_class: str, plan: Plan, drive: Waveform, reached: np.ndarray) -> str:
+def _sentence(batch: Batch, i: int, status_class: str, plan: Plan, rows: np.ndarray) -> str:
     if status_class == SOLVED:
         return "solved"
     steps = f"{batch.summary[at.NEWTON, i]} Newton steps"
     if status_class == "no_equilibrium":
         return f"the equilibrium did not converge in {steps}"
-    last = plan.time[reached[-1]]
-    where = f"after t = {last:.6g} s, {float(drive.voltage(last)):.4g} V"
+    last = plan.time[rows[-1]]
+    where = f"after t = {last:.6g} s, {batch.out[rows[-1], at.CONTACT, i]:.4g} V"
     if status_class == "out_of_budget":
         return f"the budget of Newton steps or seconds was spent {where} ({steps})"
     return f"no time step was small enough {where} ({steps})"

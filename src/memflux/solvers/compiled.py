@@ -7,11 +7,12 @@ a cluster of different machines, and workers that compile at the same time canno
 (Numba renames them into place).
 """
 
+import contextlib
 import functools
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +53,20 @@ def inlined(function: Callable[..., Any]) -> Any:
 
 
 def _compile(function: Callable[..., Any], inline: str) -> Any:
+    with kept() as cached:
+        options: dict[str, Any] = {"cache": cached, "error_model": "numpy", "inline": inline, "_nrt": False}
+        return numba.njit(**options)(function)
+
+
+@contextlib.contextmanager
+def kept() -> Iterator[bool]:
+    """Functions decorated within keep their machine code in `cache_folder`; yields whether there is one."""
     folder = cache_folder()
     settings: Any = numba.config
     before = settings.CACHE_DIR
     if folder is not None:
         settings.CACHE_DIR = str(folder)
-    options: dict[str, Any] = {"cache": folder is not None, "error_model": "numpy", "inline": inline, "_nrt": False}
     try:
-        return numba.njit(**options)(function)
+        yield folder is not None
     finally:
         settings.CACHE_DIR = before

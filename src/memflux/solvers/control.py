@@ -1,6 +1,7 @@
 """How a simulation is controlled: mesh, Newton's method, time levels. Chosen, logged, compared."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Self
 
@@ -86,6 +87,12 @@ class SolverControl:
     def adaptive(self) -> bool:
         """Whether time levels are the controller's own: the published ones are."""
         return isinstance(self.steps, AdaptiveSteps)
+
+    def prescribed(self) -> Self:
+        """The same control that marches the levels it is given as they are."""
+        if self.adaptive:
+            return self
+        return dataclasses.replace(self, steps=PhaseSteps(local_error=math.inf, crossing_parts=1))
 
     def refined(self, factor: float) -> Self:
         """The same control on a mesh with `factor` times the cells: what an accuracy is measured against."""

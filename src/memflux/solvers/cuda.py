@@ -6,25 +6,23 @@ whose device is done takes the next one. Import this file only where the engine 
 """
 
 import time as clock
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, no_type_check
 
 import numba
 import numpy as np
 from numba import cuda
 
-from memflux.device import Device
 from memflux.errors import MissingDependency
 from memflux.solvers import batch as packing
 from memflux.solvers import lanes as at
 from memflux.solvers import march
-from memflux.solvers.batch import Plan
-from memflux.solvers.compiled import cache_folder
+from memflux.solvers.batch import Job, Plan
+from memflux.solvers.compiled import kept
 from memflux.solvers.control import PhaseSteps, SolverControl
 from memflux.solvers.lanes import Batch, Lanes
-from memflux.solvers.system import System, build_system
+from memflux.solvers.system import build_system
 from memflux.traces import Trace
-from memflux.waveform import Waveform
 
 SLICE = 200  # linear solves a launch: some tenths of a second, between which the host looks at clock and keyboard
 THREADS = 32  # a block; one warp, so that small batches spread over the whole GPU
@@ -42,28 +40,22 @@ class Run(NamedTuple):
     rest: np.ndarray  # [N, 4, B] unknowns at rest; B = 0 where nobody asked
 
 
-def solve_batch(
-    pairs: list[tuple[Device, Waveform]],
-    control: SolverControl,
-    recorded: list[np.ndarray],
-    hidden: list[np.ndarray],
-    profiles: np.ndarray,
-) -> list[Trace]:
-    """One trace a device on its levels `recorded` [s], visiting `hidden` ones; as `batch.solve_device` does on a CPU.
+def solve_batch(jobs: Sequence[Job], control: SolverControl) -> list[Trace]:
+    """One trace a device on its levels, as `batch.solve_device` does on a CPU, but for states.
 
     Times of all devices in one call differ at will. `control.seconds_budget` counts from when a
     device enters its lane to when it leaves. Raises MissingDependency without a CUDA device or numba-cuda.
     """
     check_cuda()
-    plans = [packing.plan_levels(r, h, profiles) for r, h in zip(recorded, hidden, strict=True)]
-    nodes = build_system(pairs[0][0], control).x.size
-    width = lane_count(nodes, len(pairs))
+    plans = [packing.plan_levels(job.recorded, job.hidden, job.profiles) for job in jobs]
+    nodes = build_system(jobs[0].device, control).x.size
+    width = lane_count(nodes, len(jobs))
     free = float(cuda.current_context().get_memory_info()[0]) * MEMORY_SHARE - width * lane_bytes(nodes)
     size = max(1, int(min(free, LARGEST_BATCH) // device_bytes(nodes, plans)))
     traces = []
-    for first in range(0, len(pairs), size):
+    for first in range(0, len(jobs), size):
         part = slice(first, first + size)
-        traces += _solve_part(pairs[part], plans[part], control, profiles, width)
+        traces += _solve_part(jobs[part], plans[part], control, width)
     return traces
 
 
@@ -98,33 +90,21 @@ def lane_count(nodes: int, devices: int) -> int:
     return max(1, int(min(devices, multiprocessors * LANES_PER_MULTIPROCESSOR, fitting)))
 
 
-def _solve_part(
-    pairs: list[tuple[Device, Waveform]], plans: list[Plan], control: SolverControl, profiles: np.ndarray, width: int
-) -> list[Trace]:
+def _solve_part(jobs: Sequence[Job], plans: list[Plan], control: SolverControl, width: int) -> list[Trace]:
     """The devices that fit into memory together."""
     assert isinstance(control.steps, PhaseSteps)
-    systems = [build_system(device, control) for device, _ in pairs]
-    drives = [drive for _, drive in pairs]
+    systems = [build_system(job.device, control) for job in jobs]
     began = clock.perf_counter()
-    batch = packing.pack(systems, drives, plans, control.steps)
-    run, batch = _run(batch, control, min(width, len(pairs)), bool(np.any(profiles <= 0.0)))
-    seconds = (clock.perf_counter() - began) / len(pairs)
-    return [_trace(batch, run, i, systems[i], drives[i], plans[i], profiles, seconds) for i in range(len(pairs))]
-
-
-def _trace(
-    batch: Batch,
-    run: Run,
-    i: int,
-    system: System,
-    drive: Waveform,
-    plan: Plan,
-    profiles: np.ndarray,
-    seconds: float,
-) -> Trace:
-    trace = packing.make_trace(batch, i, system, drive, plan, int(run.cost[i]), seconds)
-    rest = run.rest[:, :, i] if run.rest.size else np.empty(run.rest.shape[:2])
-    return packing.with_profiles(trace, batch, i, system, plan, profiles, rest)
+    batch = packing.pack(systems, jobs, plans, control.steps)
+    keep_rest = any(np.any(job.profiles <= 0.0) for job in jobs)
+    run, batch = _run(batch, control, min(width, len(jobs)), keep_rest)
+    seconds = (clock.perf_counter() - began) / len(jobs)
+    traces = []
+    for i, (system, job, plan) in enumerate(zip(systems, jobs, plans, strict=True)):
+        trace = packing.make_trace(batch, i, system, job, plan, int(run.cost[i]), seconds)
+        rest = run.rest[:, :, i] if run.rest.size else np.empty(run.rest.shape[:2])
+        traces.append(packing.with_profiles(trace, batch, i, system, plan, job.profiles, rest))
+    return traces
 
 
 def _run(batch: Batch, control: SolverControl, width: int, keep_rest: bool) -> tuple[Run, Batch]:
@@ -180,14 +160,8 @@ def _download(array: Any) -> np.ndarray:
 
 def _launched(function: Callable[..., Any]) -> Any:
     """The kernel, compiled where it is first launched; its machine code is kept beside that of the CPU."""
-    folder = cache_folder()
-    before = _CONFIG.CACHE_DIR
-    if folder is not None:
-        _CONFIG.CACHE_DIR = str(folder)
-    try:
-        return cuda.jit(cache=folder is not None)(function)
-    finally:
-        _CONFIG.CACHE_DIR = before
+    with kept() as cached:
+        return cuda.jit(cache=cached)(function)
 
 
 @_launched

@@ -6,7 +6,7 @@ from typing import no_type_check
 from memflux.solvers import lanes as at
 from memflux.solvers.compiled import kernel
 from memflux.solvers.fermi import fermi_dirac_half
-from memflux.solvers.newton_step import EPS, LENGTH, UNIT, Q, contact_row
+from memflux.solvers.newton_step import EPS, LENGTH, UNIT, Q, border_shift, contact_row, pin_contacts, switch_on
 
 W_L, W_R, N0_LN = at.W_L, at.W_R, at.N0_LN
 TOLERANCE = 1e-11  # V
@@ -110,17 +110,15 @@ def _step(batch, lanes, i, j):
         if k > 0:
             stiff = s[EPS, i] / (Q * batch.h[k - 1, i])
             r, d, below = r + stiff * (u[k, 3, j] - u[k - 1, 3, j]), d + stiff, -stiff
-            if k == 1 and real[W_L, j] <= 0.0:
-                below = 0.0
+            below *= switch_on(lanes, j, k - 1)
         if k < last:
             stiff = s[EPS, i] / (Q * batch.h[k, i])
             r, d, above = r + stiff * (u[k, 3, j] - u[k + 1, 3, j]), d + stiff, -stiff
-            if k == last - 1 and real[W_R, j] <= 0.0:
-                above = 0.0
+            above *= switch_on(lanes, j, k + 1)
         if k == 0 or k == last:
             side = 0 if k == 0 else 1
             scale, r, border, own = contact_row(batch, lanes, i, j, side, r)
-            on = 1.0 if real[W_L + side, j] > 0.0 else 0.0
+            on = switch_on(lanes, j, k)
             d, below, above = scale * on * d + own, scale * below, scale * above
         if k > 0:
             d -= below * X[k - 1, 0, 0, j]
@@ -132,10 +130,7 @@ def _step(batch, lanes, i, j):
         if k < last:
             y[k, 3, 0, j] -= X[k, 0, 0, j] * y[k + 1, 3, 0, j]
             y[k, 3, 1, j] -= X[k, 0, 0, j] * y[k + 1, 3, 1, j]
-    on_l = 1.0 if real[W_L, j] > 0.0 else 0.0
-    on_r = 1.0 if real[W_R, j] > 0.0 else 0.0
-    shift = on_r * y[last, 3, 0, j] - on_l * y[0, 3, 0, j]
-    shift /= s[LENGTH, i] + on_r * y[last, 3, 1, j] - on_l * y[0, 3, 1, j]
+    shift = border_shift(batch, lanes, i, j, 0)
     norm = 0.0
     unit = s[UNIT, i]
     for k in range(last + 1):
@@ -146,10 +141,9 @@ def _step(batch, lanes, i, j):
         change = math.copysign(unit * math.log1p(abs(change) / unit), change)
         if k == 0:
             real[W_L, j] -= change
-            u[k, 3, j] = max(real[W_L, j], 0.0) - s[at.BARRIER_L, i]
         elif k == last:
             real[W_R, j] -= change
-            u[k, 3, j] = max(real[W_R, j], 0.0) - s[at.BARRIER_R, i]
         else:
             u[k, 3, j] -= change
+    pin_contacts(batch, lanes, i, j)
     return norm

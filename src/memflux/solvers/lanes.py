@@ -12,13 +12,18 @@ from typing import NamedTuple
 
 import numpy as np
 
+from memflux.circuit import Circuit
 from memflux.solvers.system import System, image_scale
 
-# Rows of `Devices.scalars`.
+# Rows of `Batch.scalars`.
 UNIT, EPS, DOPING, BARRIER_L, BARRIER_R, IMAGE, LOWERING, FOLLOWS, LENGTH = range(9)
 BAND_N, BAND_P, BAND_X, CHARGE_X, LEVEL_P, LEVEL_X = range(9, 15)
 MOBILITY_N, MOBILITY_P, MOBILITY_X, EMISSION_N, EMISSION_P = range(15, 20)
-SCALARS = 20
+DRIVEN, RESISTANCE, COMPLIANCE = range(20, 23)  # kind of source; Ohm m^2 in series; A/m^2
+SCALARS = 23
+
+# Values of `DRIVEN`: the drive is the voltage of the device, of a source in a circuit, or its current density.
+BY_CONTACT, BY_VOLTAGE, BY_CURRENT = range(3)
 
 FEWEST = 1e-100  # m^-3, floor of all densities: far below one carrier, far above underflow
 
@@ -33,12 +38,15 @@ HIDDEN, RECORDED, SIDE = 0, 1, 2
     DT,  # s, the step being solved
     W_L,  # V, signed lowering at the left contact, current iterate
     W_R,
-    SHIFT,  # V/m, update of the slope (D_R - D_L)/L of w
     TIME,  # s, of the accepted state
-    VOLTAGE,  # V, of the accepted state
+    DRIVE,  # V or A/m^2, value of the drive at the accepted state
     GOAL_TIME,  # s, where the step ends
-    GOAL_VOLTAGE,
-    APPLIED,  # V, voltage of this solve: short of the goal while the voltage is ramped
+    GOAL_DRIVE,
+    SOURCE,  # V or A/m^2, value of the drive in this solve: short of the goal while it is ramped
+    APPLIED,  # V, voltage of the right contact, current iterate; that of the source unless there is a circuit
+    APPLIED_SHIFT,  # V, its Newton update
+    OLD_APPLIED,  # V, accepted
+    BEFORE_APPLIED,  # V, accepted one level earlier
     LAST,  # V, norm of the last update
     OLD_W_L,  # V, accepted
     OLD_W_R,
@@ -52,36 +60,36 @@ HIDDEN, RECORDED, SIDE = 0, 1, 2
     N0_RN,
     N0_RP,
     SWITCHED,  # share of the lowering that is switched on
-    ERROR,  # local error of the last step, as a potential in units of the thermal voltage
     WISH,  # s, longest step that keeps the local error within its tolerance
-    EARLIER_W_L,  # V, accepted two levels earlier
-    EARLIER_W_R,
-    EARLIER_DT,
-) = range(27)
-REALS = 27
+    SPAN,  # s, from the accepted level to the next
+    EARLIER_DT,  # s, the step before that
+    AGE,  # s, mean age of the past flux; 0: none
+    AGE_SQUARED,  # s^2, mean squared age
+) = range(30)
+REALS = 30
 
 # Rows of `Lanes.whole`.
-STATUS, LEVEL, ITERATION, RUNG, PART, PARTS, NEWTON, COUNTED, HALVINGS, REJECTED, WORST = range(11)
-WHOLES = 11
+STATUS, LEVEL, ITERATION, RUNG, PART, PARTS, NEWTON, COUNTED, HALVINGS, WORST = range(10)
+WHOLES = 10
 RUNNING, SOLVED, NO_EQUILIBRIUM, STEP_UNDERFLOW, OUT_OF_BUDGET = range(5)
 
 # Columns of `Batch.out`.
-TOTAL, CONDUCTION, LOWERING_L, LOWERING_R, LOCAL_ERROR = range(5)
+TOTAL, CONDUCTION, LOWERING_L, LOWERING_R, CONTACT = range(5)
 OUTPUTS = 5
 
 
 class Batch(NamedTuple):
     """B devices with N nodes each and up to K time levels: inputs and results."""
 
-    control: np.ndarray  # [2], see below
+    control: np.ndarray  # [2], see above
     scalars: np.ndarray  # [SCALARS, B]
     h: np.ndarray  # [N - 1, B] m
     volume: np.ndarray  # [N, B] m
     time: np.ndarray  # [K, B] s, visited in order; the first is the start
-    voltage: np.ndarray  # [K, B] V
+    drive: np.ndarray  # [K, B] V, or A/m^2 of a current source
     kind: np.ndarray  # [K, B] int: HIDDEN, RECORDED, SIDE
     levels: np.ndarray  # [B] int, how many of the K count
-    out: np.ndarray  # [K, OUTPUTS, B] A/m^2, A/m^2, V, V
+    out: np.ndarray  # [K, OUTPUTS, B] A/m^2, A/m^2, V, V, V
     newton: np.ndarray  # [K, B] int, Newton steps a level
     rung: np.ndarray  # [K, B] int, highest rung of the ladder of rescues a level needed
     summary: np.ndarray  # [WHOLES, B] int, `Lanes.whole` at the end
@@ -95,14 +103,15 @@ class Lanes(NamedTuple):
     old: np.ndarray  # [N, 4, W] accepted state
     before: np.ndarray  # [N, 4, W] the accepted state one level earlier
     earlier: np.ndarray  # [N, 4, W] and two levels earlier
-    flux: np.ndarray  # [N - 1, W] m^-2 s^-1, mean vacancy flux of the last step
+    flux: np.ndarray  # [N - 1, W] m^-2 s^-1, past vacancy flux: mean of the last step, or of more if it was short
     instant: np.ndarray  # [N - 1, W] m^-2 s^-1, vacancy flux at the accepted level
-    weight: np.ndarray  # [N - 1, W] share of the new vacancy flux in the mean of this step
+    rate: np.ndarray  # [N - 1, W] m^-2 s^-2, its rate of change, of the same age as `flux`
+    weight: np.ndarray  # [N - 1, W] share of the new vacancy flux in the mean of this step, the rest is `flux`
     excess: np.ndarray  # [N, 3, W] excess chemical potential in k_B T
     slope: np.ndarray  # [N, 3, W] its derivative by ln n
     edge: np.ndarray  # [N - 1, 4, 3, W] mean flux, derivatives by ln n_k, ln n_l, psi_l
     upper: np.ndarray  # [N, 4, 6, W] eliminated rows: next node's unknowns, border, right-hand side
-    update: np.ndarray  # [N, 4, 2, W] Newton update; response to the border
+    update: np.ndarray  # [N, 4, 3, W] Newton update; response to the border, to the voltage of the right contact
     real: np.ndarray  # [REALS, W]
     whole: np.ndarray  # [WHOLES, W]
 
@@ -116,19 +125,21 @@ def allocate(nodes: int, lanes: int) -> Lanes:
         earlier=np.ones((nodes, 4, lanes)),
         flux=np.zeros((nodes - 1, lanes)),
         instant=np.zeros((nodes - 1, lanes)),
+        rate=np.zeros((nodes - 1, lanes)),
         weight=np.ones((nodes - 1, lanes)),
         excess=np.zeros((nodes, 3, lanes)),
         slope=np.zeros((nodes, 3, lanes)),
         edge=np.zeros((nodes - 1, 4, 3, lanes)),
         upper=np.zeros((nodes, 4, 6, lanes)),
-        update=np.zeros((nodes, 4, 2, lanes)),
+        update=np.zeros((nodes, 4, 3, lanes)),
         real=np.zeros((REALS, lanes)),
         whole=np.zeros((WHOLES, lanes), dtype=np.int64),
     )
 
 
-def scalars_of(system: System) -> np.ndarray:
-    """The column of `Batch.scalars` of one device."""
+def scalars_of(system: System, circuit: Circuit) -> np.ndarray:
+    """The column of `Batch.scalars` of one device in its circuit."""
+    driven = BY_CONTACT if circuit.plain else (BY_CURRENT if circuit.source == "current" else BY_VOLTAGE)
     return np.array(
         [
             system.unit,
@@ -145,5 +156,8 @@ def scalars_of(system: System) -> np.ndarray:
             *system.level[1:],
             *system.mobility,
             *system.emission,
+            driven,
+            circuit.series_resistance * system.area,
+            np.inf if circuit.compliance is None else circuit.compliance / system.area,
         ]
     )

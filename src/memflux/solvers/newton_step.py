@@ -15,18 +15,10 @@ from memflux.solvers.compiled import inlined, kernel
 from memflux.solvers.fermi import excess_half, fermi_dirac_half
 from memflux.solvers.flux import bernoulli
 
-UNIT, EPS, DOPING, IMAGE, LOWERING, FOLLOWS, LENGTH = (
-    at.UNIT,
-    at.EPS,
-    at.DOPING,
-    at.IMAGE,
-    at.LOWERING,
-    at.FOLLOWS,
-    at.LENGTH,
-)
+UNIT, EPS, DOPING, IMAGE, FOLLOWS, LENGTH = at.UNIT, at.EPS, at.DOPING, at.IMAGE, at.FOLLOWS, at.LENGTH
 BAND_N, BAND_P, BAND_X, CHARGE_X, MOBILITY_N = at.BAND_N, at.BAND_P, at.BAND_X, at.CHARGE_X, at.MOBILITY_N
-BARRIER_L, EMISSION_N, EMISSION_P = at.BARRIER_L, at.EMISSION_N, at.EMISSION_P
-DT, W_L, W_R, SHIFT, N0_LN = at.DT, at.W_L, at.W_R, at.SHIFT, at.N0_LN
+BARRIER_L, BARRIER_R, EMISSION_N, EMISSION_P = at.BARRIER_L, at.BARRIER_R, at.EMISSION_N, at.EMISSION_P
+DT, W_L, W_R, N0_LN = at.DT, at.W_L, at.W_R, at.N0_LN
 FEW = 1e-3  # occupation below which five terms of the logarithm's series are exact
 OUTWARD = 0.02  # V, scale of the signed lowering where the contact field points outwards
 Q = ELEMENTARY_CHARGE
@@ -91,6 +83,8 @@ def node_rows(batch, lanes, i, j, k):
 
     Order of the values: residual n, p, x, psi; diagonal nn, pp, xx, n-psi, p-psi, x-psi, psi-n,
     psi-p, psi-x, psi-psi; before and after nn, pp, xx, n-psi, p-psi, x-psi, psi-psi; border.
+    psi of the right contact is its lowering and its voltage. Columns "after" of the last two nodes
+    are derivatives by the voltage; times `switch_on` those of the last but one are derivatives by the lowering.
     """
     s, u, old, edge, real = batch.scalars, lanes.u, lanes.old, lanes.edge, lanes.real
     last = u.shape[0] - 1
@@ -131,13 +125,12 @@ def node_rows(batch, lanes, i, j, k):
         d03 -= edge[k, 3, 0, j]
         d13 -= edge[k, 3, 1, j]
         d23 -= edge[k, 3, 2, j]
-        on = 1.0 if k + 1 < last or real[W_R, j] > 0.0 else 0.0
         a00, a11, a22 = edge[k, 2, 0, j], edge[k, 2, 1, j], edge[k, 2, 2, j]
-        a03, a13, a23 = on * edge[k, 3, 0, j], on * edge[k, 3, 1, j], on * edge[k, 3, 2, j]
+        a03, a13, a23 = edge[k, 3, 0, j], edge[k, 3, 1, j], edge[k, 3, 2, j]
         stiff = s[EPS, i] / (Q * batch.h[k, i])
         r3 += stiff * (psi - u[k + 1, 3, j])
         d33 += stiff
-        a33 = -on * stiff
+        a33 = -stiff
     border = 0.0
     if k == 0 or k == last:
         side = 0 if k == 0 else 1
@@ -147,6 +140,8 @@ def node_rows(batch, lanes, i, j, k):
         r1 += s[EMISSION_P, i] * (p - p0)
         d00 += s[EMISSION_N, i] * n
         d11 += s[EMISSION_P, i] * p
+        if k == last:
+            a03, a13, a23, a33 = d03, d13, d23, d33
         d03 = on * (d03 - s[EMISSION_N, i] * n0_w)
         d13 = on * (d13 - s[EMISSION_P, i] * p0_w)
         d23 *= on
@@ -196,6 +191,26 @@ def contact_row(batch, lanes, i, j, side, balance):
     return scale, scale * balance + border * tilt + own, border, rise
 
 
+@inlined
+@no_type_check
+def switch_on(lanes, j, k):
+    """Factor of derivatives by the unknown psi of node k: 0 at a contact whose lowering is off."""
+    if k == 0:
+        return 1.0 if lanes.real[W_L, j] > 0.0 else 0.0
+    if k == lanes.u.shape[0] - 1:
+        return 1.0 if lanes.real[W_R, j] > 0.0 else 0.0
+    return 1.0
+
+
+@kernel
+@no_type_check
+def pin_contacts(batch, lanes, i, j):
+    """Contact potentials from the applied voltage, the barriers and their lowering."""
+    u, real, s = lanes.u, lanes.real, batch.scalars
+    u[0, 3, j] = max(real[W_L, j], 0.0) - s[BARRIER_L, i]
+    u[u.shape[0] - 1, 3, j] = max(real[W_R, j], 0.0) - s[BARRIER_R, i] + real[at.APPLIED, j]
+
+
 @kernel
 @no_type_check
 def eliminate(batch, lanes, i, j):
@@ -203,6 +218,7 @@ def eliminate(batch, lanes, i, j):
 
     No pivoting: carrier columns are diagonally dominant (positive schemes), and psi comes last.
     The slope of w couples both contacts; it is a border of one column, one more right-hand side.
+    So is the voltage of the right contact, which takes the place of a node after the last.
     """
     X = lanes.upper
     last = lanes.u.shape[0] - 1
@@ -216,28 +232,33 @@ def eliminate(batch, lanes, i, j):
             m = k - 1
             x0, x1, x2 = X[m, 3, 0, j], X[m, 3, 1, j], X[m, 3, 2, j]
             x3, x4, x5 = X[m, 3, 3, j], X[m, 3, 4, j], X[m, 3, 5, j]
+            by_psi0, by_psi1 = b00 * X[m, 0, 3, j] + b03 * x3, b11 * X[m, 1, 3, j] + b13 * x3
+            by_psi2, by_psi3 = b22 * X[m, 2, 3, j] + b23 * x3, b33 * x3
+            if k == last:
+                a03, a13, a23, a33 = a03 - by_psi0, a13 - by_psi1, a23 - by_psi2, a33 - by_psi3
+            on = switch_on(lanes, j, k)
             d00 -= b00 * X[m, 0, 0, j] + b03 * x0
             d01 = -b00 * X[m, 0, 1, j] - b03 * x1
             d02 = -b00 * X[m, 0, 2, j] - b03 * x2
-            d03 -= b00 * X[m, 0, 3, j] + b03 * x3
+            d03 -= on * by_psi0
             c0 = -b00 * X[m, 0, 4, j] - b03 * x4
             r0 -= b00 * X[m, 0, 5, j] + b03 * x5
             d10 = -b11 * X[m, 1, 0, j] - b13 * x0
             d11 -= b11 * X[m, 1, 1, j] + b13 * x1
             d12 = -b11 * X[m, 1, 2, j] - b13 * x2
-            d13 -= b11 * X[m, 1, 3, j] + b13 * x3
+            d13 -= on * by_psi1
             c1 = -b11 * X[m, 1, 4, j] - b13 * x4
             r1 -= b11 * X[m, 1, 5, j] + b13 * x5
             d20 = -b22 * X[m, 2, 0, j] - b23 * x0
             d21 = -b22 * X[m, 2, 1, j] - b23 * x1
             d22 -= b22 * X[m, 2, 2, j] + b23 * x2
-            d23 -= b22 * X[m, 2, 3, j] + b23 * x3
+            d23 -= on * by_psi2
             c2 = -b22 * X[m, 2, 4, j] - b23 * x4
             r2 -= b22 * X[m, 2, 5, j] + b23 * x5
             d30 -= b33 * x0
             d31 -= b33 * x1
             d32 -= b33 * x2
-            d33 -= b33 * x3
+            d33 -= on * by_psi3
             c3 -= b33 * x4
             r3 -= b33 * x5
         # Gauss: columns n, p, x in turn; e.g. g20 is the coupling of row x to n of the next node
@@ -281,16 +302,16 @@ def eliminate(batch, lanes, i, j):
         X[k, 2, 3, j], X[k, 2, 4, j], X[k, 2, 5, j] = x3, x4, x5
         X[k, 3, 0, j], X[k, 3, 1, j], X[k, 3, 2, j] = y0, y1, y2
         X[k, 3, 3, j], X[k, 3, 4, j], X[k, 3, 5, j] = y3, y4, y5
-    _back_substitute(lanes, j)
+    _back_substitute(batch, lanes, i, j)
     close_border(batch, lanes, i, j)
 
 
 @kernel
 @no_type_check
 def assemble(batch, lanes, i, j, blocks, right):
-    """The same system for a general solver: blocks [3N - 2, 4, 4] in row order and two right-hand sides [2, N, 4].
+    """The same system for a general solver: blocks [3N - 2, 4, 4] in row order and right-hand sides [2 or 3, N, 4].
 
-    The first is the residual, the second the border. Rows are divided by their largest entry,
+    They are the residual, the border, and the voltage of the right contact. Rows are divided by their largest entry,
     because general solvers pivot, and magnitudes of rows span tens of decades.
     """
     last = lanes.u.shape[0] - 1
@@ -303,6 +324,10 @@ def assemble(batch, lanes, i, j, blocks, right):
         right[0, k, 0], right[0, k, 1], right[0, k, 2], right[0, k, 3] = r0, r1, r2, r3
         right[1, k, 0] = right[1, k, 1] = right[1, k, 2] = 0.0
         right[1, k, 3] = c3
+        if right.shape[0] > 2:
+            right[2, k, 0], right[2, k, 1], right[2, k, 2], right[2, k, 3] = a03, a13, a23, a33
+            if k < last - 1:
+                right[2, k, :] = 0.0
         d = blocks[3 * k]
         d[0, 0], d[1, 1], d[2, 2], d[3, 3] = d00, d11, d22, d33
         d[0, 3], d[1, 3], d[2, 3], d[3, 0], d[3, 1], d[3, 2] = d03, d13, d23, d30, d31, d32
@@ -311,15 +336,18 @@ def assemble(batch, lanes, i, j, blocks, right):
             b[0, 0], b[1, 1], b[2, 2], b[3, 3], b[0, 3], b[1, 3], b[2, 3] = b00, b11, b22, b33, b03, b13, b23
         if k < last:
             a = blocks[3 * k + 1]
-            a[0, 0], a[1, 1], a[2, 2], a[3, 3], a[0, 3], a[1, 3], a[2, 3] = a00, a11, a22, a33, a03, a13, a23
+            on = switch_on(lanes, j, k + 1)
+            a[0, 0], a[1, 1], a[2, 2], a[3, 3], a[0, 3], a[1, 3], a[2, 3] = (
+                a00, a11, a22, on * a33, on * a03, on * a13, on * a23,
+            )  # fmt: skip
         first, stop = 3 * k - (1 if k > 0 else 0), 3 * k + (2 if k < last else 1)
         for row in range(4):
             largest = 0.0
             for m in range(first, stop):
                 for column in range(4):
                     largest = max(largest, abs(blocks[m, row, column]))
-            right[0, k, row] /= largest
-            right[1, k, row] /= largest
+            for c in range(right.shape[0]):
+                right[c, k, row] /= largest
             for m in range(first, stop):
                 for column in range(4):
                     blocks[m, row, column] /= largest
@@ -327,36 +355,42 @@ def assemble(batch, lanes, i, j, blocks, right):
 
 @kernel
 @no_type_check
-def _back_substitute(lanes, j):
+def _back_substitute(batch, lanes, i, j):
     X, y = lanes.upper, lanes.update
     last = y.shape[0] - 1
+    driven = batch.scalars[at.DRIVEN, i] != at.BY_CONTACT
     for a in range(4):
         y[last, a, 0, j], y[last, a, 1, j] = X[last, a, 5, j], X[last, a, 4, j]
+        if driven:
+            y[last, a, 2, j] = X[last, a, 3, j]
     for k in range(last - 1, -1, -1):
-        for c in range(2):
-            y0, y1, y2, y3 = y[k + 1, 0, c, j], y[k + 1, 1, c, j], y[k + 1, 2, c, j], y[k + 1, 3, c, j]
+        on = switch_on(lanes, j, k + 1)
+        for c in range(3 if driven else 2):
+            y0, y1, y2, y3 = y[k + 1, 0, c, j], y[k + 1, 1, c, j], y[k + 1, 2, c, j], on * y[k + 1, 3, c, j]
             for a in range(4):
-                y[k, a, c, j] = (
-                    X[k, a, 5 - c, j]
-                    - X[k, a, 0, j] * y0
-                    - X[k, a, 1, j] * y1
-                    - X[k, a, 2, j] * y2
-                    - X[k, a, 3, j] * y3
-                )
+                own = X[k, a, 5 - c, j] if c < 2 else (X[k, a, 3, j] if k == last - 1 else 0.0)
+                y[k, a, c, j] = own - X[k, a, 0, j] * y0 - X[k, a, 1, j] * y1 - X[k, a, 2, j] * y2 - X[k, a, 3, j] * y3
+
+
+@inlined
+@no_type_check
+def border_shift(batch, lanes, i, j, c):
+    """What column c of the update makes of the slope (D_R - D_L)/L of w."""
+    y = lanes.update
+    last = y.shape[0] - 1
+    on_l, on_r = switch_on(lanes, j, 0), switch_on(lanes, j, last)
+    plain = on_r * y[last, 3, c, j] - on_l * y[0, 3, c, j]
+    response = on_r * y[last, 3, 1, j] - on_l * y[0, 3, 1, j]
+    return plain / (batch.scalars[LENGTH, i] + response)
 
 
 @kernel
 @no_type_check
 def close_border(batch, lanes, i, j):
-    """The update of the slope (D_R - D_L)/L of w, and with it the update of all unknowns."""
-    y, real = lanes.update, lanes.real
-    last = y.shape[0] - 1
-    on_l = 1.0 if real[W_L, j] > 0.0 else 0.0
-    on_r = 1.0 if real[W_R, j] > 0.0 else 0.0
-    plain = on_r * y[last, 3, 0, j] - on_l * y[0, 3, 0, j]
-    response = on_r * y[last, 3, 1, j] - on_l * y[0, 3, 1, j]
-    shift = plain / (batch.scalars[LENGTH, i] + response)
-    real[SHIFT, j] = shift
-    for k in range(last + 1):
-        for a in range(4):
-            y[k, a, 0, j] -= shift * y[k, a, 1, j]
+    """The update of the slope of w, and with it that of all unknowns; the same for the response to the voltage."""
+    y = lanes.update
+    for c in range(0, 1 if batch.scalars[at.DRIVEN, i] == at.BY_CONTACT else 3, 2):
+        shift = border_shift(batch, lanes, i, j, c)
+        for k in range(y.shape[0]):
+            for a in range(4):
+                y[k, a, c, j] -= shift * y[k, a, 1, j]

@@ -1,30 +1,33 @@
 """The finite-volume solver as a Predictor, and `simulate` for one call."""
 
 import dataclasses
+import importlib
 import importlib.util
 from collections.abc import Sequence
+from types import ModuleType
 from typing import overload
 
 import numpy as np
 
+from memflux.circuit import NO_CIRCUIT, Circuit
 from memflux.contracts import CurveCost, finite_difference_gradient
 from memflux.device import Device, Devices
 from memflux.errors import InvalidValue, MissingDependency, check_choice, check_integer, check_numbers
 from memflux.solvers import batch, march
-from memflux.solvers.control import PhaseSteps, SolverControl
+from memflux.solvers.batch import NOTHING, VERSION, Job
+from memflux.solvers.control import SolverControl
 from memflux.solvers.lanes import allocate
 from memflux.solvers.newton import LinearEngine
 from memflux.solvers.system import build_system
 from memflux.solvers.transient import solve_transient
 from memflux.space import Space
+from memflux.state import State
 from memflux.traces import Trace, Traces
 from memflux.waveform import MAX_LEVELS, Waveform
 
-VERSION = "2"
-"""Raised whenever the numbers of a solve change; rows of a data set carry it."""
-
 ENGINES = ("auto", "petsc", "compiled", "cuda")
 ACCURATE_SAMPLES = 160
+MAX_JUMP = 1e-6  # V, between the end of a drive and the start of the next
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,18 +38,24 @@ class Solver:
     "reference-Ex107"). engine: "petsc", "compiled" (no PETSc needed), "cuda" (a GPU, for thousands of
     devices in one call; not for published controls), or "auto": PETSc where it is installed.
     `samples` a cycle is the common grid of phase of "accurate" and "fast", and their time levels.
-    `parameters` name the columns of `value_and_gradient` (central differences).
+    `parameters` name the columns of `value_and_gradient` (central differences). `circuit` is what
+    stands between source and device; `voltage` of the traces is that of the device.
     """
 
     control: str = "accurate"
     engine: str = "auto"
     samples: int = ACCURATE_SAMPLES
     parameters: tuple[str, ...] = Space.preset("5d-parametric").names
+    circuit: Circuit = NO_CIRCUIT
 
     def __post_init__(self) -> None:
         SolverControl.preset(self.control)
         check_integer("samples", self.samples, low=8, high=1_000_000)
         object.__setattr__(self, "engine", _resolve(check_choice("engine", self.engine, ENGINES)))
+        if SolverControl.preset(self.control).adaptive and not self.circuit.plain:
+            raise InvalidValue(
+                f"control = {self.control!r} knows no circuit; choose control = 'accurate' or 'fast', or leave it out."
+            )
         if self.engine == "cuda" and SolverControl.preset(self.control).adaptive:
             raise InvalidValue(
                 f"control = {self.control!r} does not run with engine = 'cuda'; choose engine = 'compiled' or 'petsc'."
@@ -62,49 +71,81 @@ class Solver:
         return Traces.stack(self.traces(devices, drive))
 
     def traces(
-        self, devices: Devices, drive: Waveform, levels: np.ndarray | None = None, profiles: np.ndarray | None = None
+        self,
+        devices: Devices,
+        drive: Waveform,
+        levels: np.ndarray | None = None,
+        profiles: np.ndarray | None = None,
+        state: State | None = None,
     ) -> list[Trace]:
-        """One Trace a device, on the control's own levels or on `levels` [s]."""
+        """One Trace a device, on the control's own levels or on `levels` [s], with the inside at `profiles` [s].
+
+        A single device goes on from `state`, where one is given, and its trace keeps the state it ends in.
+        """
         if len(devices) == 0:
             raise InvalidValue("devices has no entries; give at least one device.")
         drive = drive.for_batch(len(devices))
         control = SolverControl.preset(self.control)
-        looks = np.array([]) if profiles is None else profiles
-        pairs = [(devices[i], drive[i]) for i in range(len(devices))]
+        jobs = [
+            Job(
+                device=devices[i],
+                drive=drive[i],
+                recorded=drive[i].grid(self.samples)[0] if levels is None else levels,
+                hidden=corner_times(drive[i], self.samples) if levels is None else NOTHING,
+                profiles=NOTHING if profiles is None else profiles,
+                circuit=self.circuit,
+                state=state,
+                keep_state=len(devices) == 1,
+            )
+            for i in range(len(devices))
+        ]
+        if state is not None:
+            self._check_state(state, jobs)
         if control.adaptive:
-            return self._published(pairs, control, levels, looks)
-        if levels is not None:  # prescribed levels are marched as they are
-            control = dataclasses.replace(control, steps=PhaseSteps(local_error=np.inf, crossing_parts=1))
-        return self._phases(pairs, control, levels, looks)
+            return self._published(jobs, control, levels)
+        return self._phases(jobs, control if levels is None else control.prescribed())
 
-    def _phases(
-        self, pairs: list[tuple[Device, Waveform]], control: SolverControl, levels: np.ndarray | None, looks: np.ndarray
-    ) -> list[Trace]:
-        """On the common grid of phase, or on prescribed levels."""
-        recorded = [wave.grid(self.samples)[0] if levels is None else levels for _, wave in pairs]
-        hidden = [_corner_times(wave, self.samples) if levels is None else np.array([]) for _, wave in pairs]
+    def _check_state(self, state: State, jobs: list[Job]) -> None:
+        """InvalidValue unless `state` is one that the only job can go on from."""
+        job = jobs[0]
+        if self.engine == "cuda" or SolverControl.preset(self.control).adaptive:
+            raise InvalidValue(
+                f"control = {self.control!r} with engine = {self.engine!r} cannot go on from a state; "
+                "choose control = 'accurate' or 'fast' and engine = 'petsc' or 'compiled'."
+            )
+        if len(jobs) != 1 or job.device != state.device:
+            raise InvalidValue("state belongs to one device, and another is to be solved; pass state.device.")
+        here = {"control": self.control, "solver_version": VERSION}
+        for name, value in here.items():
+            if getattr(state, name) != value:
+                raise InvalidValue(
+                    f"state has {name} = {getattr(state, name)!r}, not {value!r}; start the drive from rest."
+                )
+        first = float(job.drive.voltage(0.0))
+        if self.circuit.plain and abs(first - state.voltage) > MAX_JUMP:
+            raise InvalidValue(
+                f"drive starts at {first:g} V and state was left at {state.voltage:g} V; start the drive there."
+            )
+
+    def _phases(self, jobs: list[Job], control: SolverControl) -> list[Trace]:
+        """By the march, on the levels of every job."""
         if self.engine == "cuda":
-            return _on_a_gpu(pairs, control, recorded, hidden, looks)
-        lanes = allocate(build_system(pairs[0][0], control).x.size, 1)
+            return _cuda().solve_batch(jobs, control)
+        lanes = allocate(build_system(jobs[0].device, control).x.size, 1)
         proceed = batch.PetscSteps(lanes.u.shape[0]) if self.engine == "petsc" else march.proceed
         try:
-            return [
-                batch.solve_device(device, wave, control, proceed, lanes, times, extra, looks)
-                for (device, wave), times, extra in zip(pairs, recorded, hidden, strict=True)
-            ]
+            return [batch.solve_device(job, control, proceed, lanes) for job in jobs]
         finally:
             if isinstance(proceed, batch.PetscSteps):
                 proceed.close()
 
-    def _published(
-        self, pairs: list[tuple[Device, Waveform]], control: SolverControl, levels: np.ndarray | None, looks: np.ndarray
-    ) -> list[Trace]:
+    def _published(self, jobs: list[Job], control: SolverControl, levels: np.ndarray | None) -> list[Trace]:
         """With a published controller, on its own time levels or on prescribed ones."""
-        engine = make_engine(self.engine, build_system(pairs[0][0], control).x.size)
+        engine = make_engine(self.engine, build_system(jobs[0].device, control).x.size)
         try:
             return [
-                solve_transient(wave, control, engine, build_system(device, control), levels, looks)
-                for device, wave in pairs
+                solve_transient(job.drive, control, engine, build_system(job.device, control), levels, job.profiles)
+                for job in jobs
             ]
         finally:
             engine.close()
@@ -120,24 +161,17 @@ def _resolve(engine: str) -> str:
     return "petsc" if importlib.util.find_spec("petsc4py") is not None else "compiled"
 
 
-def _on_a_gpu(
-    pairs: list[tuple[Device, Waveform]],
-    control: SolverControl,
-    recorded: list[np.ndarray],
-    hidden: list[np.ndarray],
-    looks: np.ndarray,
-) -> list[Trace]:
-    """All devices in one call of the engine "cuda"."""
+def _cuda() -> ModuleType:
+    """The engine "cuda", imported only now, because numba-cuda need not be there."""
     try:
-        from memflux.solvers import cuda  # here, because it imports numba.cuda, which need not be there
+        return importlib.import_module("memflux.solvers.cuda")
     except ImportError as error:
         raise MissingDependency(
             f"numba.cuda cannot be imported ({error}); pip install 'numba-cuda[cu12]', or choose engine = 'compiled'."
         ) from None
-    return cuda.solve_batch(pairs, control, recorded, hidden, looks)
 
 
-def _corner_times(drive: Waveform, samples: int) -> np.ndarray:
+def corner_times(drive: Waveform, samples: int) -> np.ndarray:
     """Times [s] of the drive's corners that do not lie on its grid: stepping over one would cut it off."""
     phases = (np.arange(drive.cycles)[:, None] + drive.corners()).ravel()
     off_grid = np.abs(phases * samples - np.rint(phases * samples)) > 1e-6
@@ -165,6 +199,8 @@ def simulate(
     samples: int = ACCURATE_SAMPLES,
     levels: Sequence[float] | np.ndarray | None = None,
     profiles: Sequence[float] | np.ndarray | None = None,
+    circuit: Circuit | None = None,
+    state: State | None = None,
 ) -> Trace: ...
 @overload
 def simulate(
@@ -176,6 +212,8 @@ def simulate(
     samples: int = ACCURATE_SAMPLES,
     levels: Sequence[float] | np.ndarray | None = None,
     profiles: Sequence[float] | np.ndarray | None = None,
+    circuit: Circuit | None = None,
+    state: State | None = None,
 ) -> Traces | list[Trace]: ...
 def simulate(
     devices: Device | Devices,
@@ -186,24 +224,30 @@ def simulate(
     samples: int = ACCURATE_SAMPLES,
     levels: Sequence[float] | np.ndarray | None = None,
     profiles: Sequence[float] | np.ndarray | None = None,
+    circuit: Circuit | None = None,
+    state: State | None = None,
 ) -> Trace | Traces | list[Trace]:
     """Simulate one device (-> Trace) or a batch (-> Traces) under `drive`.
 
     `levels` [s], starting at 0 and increasing, are marched instead of the control's own;
     `profiles` are times [s] at which the inside of the device is returned (one device only).
+    `circuit` puts a series resistor, a compliance current or a current source between drive and device;
+    `state`, the `state` of an earlier trace of this device, lets the drive go on where that one ended.
     Batches under a reference control or `levels` have no common grid and return a list of Trace.
     Raises InvalidValue for what cannot be simulated; a solve that fails is a status.
     """
-    solver = Solver(control=control, engine=engine, samples=samples)
+    solver = Solver(control=control, engine=engine, samples=samples, circuit=circuit or NO_CIRCUIT)
     one = isinstance(devices, Device)
     if profiles is not None and not one:
         raise InvalidValue("profiles are kept for one device only; pass a Device instead of Devices.")
+    if state is not None and not one:
+        raise InvalidValue("state belongs to one device; pass a Device instead of Devices.")
     times = None if levels is None else _levels(levels, drive)
     wanted = None if profiles is None else _times("profiles", profiles, drive)
     if wanted is not None and times is not None and wanted.max() > times[-1]:
         raise InvalidValue(f"profiles go to {wanted.max():g} s and levels end at {times[-1]:g} s; give more levels.")
     batch = Devices.of(devices) if isinstance(devices, Device) else devices
-    rows = solver.traces(batch, drive, times, wanted)
+    rows = solver.traces(batch, drive, times, wanted, state)
     if one:
         return rows[0]
     native = times is not None or SolverControl.preset(control).adaptive

@@ -47,7 +47,8 @@ def engine_of(campaign: Campaign) -> tuple[str, str]:
     """The engine that answers here, "auto" resolved, and the version of its numbers."""
     if campaign.engine == "compact":
         return "compact", __version__
-    from memflux.solvers.solver import VERSION, Solver
+    from memflux.solvers.batch import VERSION
+    from memflux.solvers.solver import Solver
 
     return Solver(control=campaign.control, engine=campaign.engine, samples=campaign.samples).engine, VERSION
 

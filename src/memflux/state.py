@@ -1,0 +1,83 @@
+"""Where a drive left a device, so that the next one can go on from there."""
+
+import dataclasses
+import json
+import zipfile
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from jaxtyping import Float
+
+from memflux.device import Device
+from memflux.errors import DataError, MemfluxError
+
+LARGEST_FILE = 2**26  # bytes
+ARRAYS = ("levels", "fluxes", "numbers")
+NUMBERS = ("voltage", "current", "conduction")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class State:
+    """All that a solve continues from: `simulate(device, drive, state=trace.state)`.
+
+    It holds three time levels, because the time discretisation looks back; a drive that is cut in two and
+    continued gives the numbers of the whole. It belongs to one device, one control and one solver version.
+    """
+
+    device: Device
+    control: str
+    solver_version: str
+    voltage: float  # V, of the device
+    current: float  # A
+    conduction: float  # A
+    levels: Float[np.ndarray, "3 N 4"]  # n, p, x [m^-3] and psi [V]: last level, the one before, and before that
+    fluxes: Float[np.ndarray, "3 M"]  # m^-2 s^-1, of vacancies: past mean, last value, and its rate [m^-2 s^-2]
+    numbers: Float[np.ndarray, " R"]  # the solver's own: steps, lowerings, contact densities
+
+    def save(self, path: str | Path) -> None:
+        """Write a .npz file; DataError where that fails."""
+        about = {"device": self.device.to_dict(), "control": self.control, "solver_version": self.solver_version}
+        about |= {name: getattr(self, name) for name in NUMBERS}
+        try:
+            with open(path, "wb") as file:
+                np.savez(file, about=np.array(json.dumps(about)), **{name: getattr(self, name) for name in ARRAYS})
+        except OSError as error:
+            raise DataError(f"{path} cannot be written: {error}; give a file in an existing folder.") from None
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what `save` wrote; DataError where it is missing, damaged or something else."""
+        try:
+            if Path(path).stat().st_size > LARGEST_FILE:
+                raise DataError(f"{path} is larger than {LARGEST_FILE} bytes and no saved state; give another file.")
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: np.asarray(file[name], dtype=np.float64) for name in ARRAYS}
+                about = json.loads(str(file["about"]))
+            nodes = arrays["levels"].shape[1]
+            if arrays["levels"].shape != (3, nodes, 4) or arrays["fluxes"].shape != (3, nodes - 1):
+                raise ValueError("its arrays do not fit together")
+            return cls(
+                device=Device.from_dict(about["device"]),
+                control=str(about["control"]),
+                solver_version=str(about["solver_version"]),
+                voltage=float(about["voltage"]),
+                current=float(about["current"]),
+                conduction=float(about["conduction"]),
+                levels=arrays["levels"],
+                fluxes=arrays["fluxes"],
+                numbers=arrays["numbers"],
+            )
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            IndexError,
+            EOFError,
+            zipfile.BadZipFile,
+        ) as error:
+            if isinstance(error, MemfluxError):
+                raise
+            raise DataError(f"{path} is no saved state: {error}; give a file that State.save wrote.") from None
