@@ -23,6 +23,13 @@ CASES = {
     "Device(donor_density='many')": "donor_density = 'many' is not a number; give a number from 0 to 1e+30 m^-3.",
     "Device(vacancy_charge=-3.5)": "vacancy_charge = -3.5 is not a whole number; give one from -4 to 4.",
     "Device(vacancy_charge=0)": ("vacancy_charge = 0 is out of range; give a whole number from -4 to 4 other than 0."),
+    "Device(mean_vacancy_density='many')": (
+        "mean_vacancy_density = 'many' is not a number; give a number from 1e+10 to 1e+31 m^-3."
+    ),
+    "Device(mean_vacancy_density=1e29)": (
+        "mean_vacancy_density = 1e+29 m^-3 is out of range; give a number from 1e+10 m^-3 to below "
+        "vacancy_site_density = 1e+28 m^-3, or more sites."
+    ),
     "Device(barrier_lowering=1)": "barrier_lowering = 1 is not a truth value; give True or False.",
     "Device(contact_density='lowerd')": (
         "contact_density = 'lowerd' is not known; choose one of equilibrium, lowered. Did you mean 'lowered'?"

@@ -108,3 +108,14 @@ def test_costs_travel_as_data():
 def test_a_current_of_one_ampere_costs_something_finite():
     cost = CurveCost(kind="log_curve", target=np.array([1.0, 1e-3]))
     assert np.isfinite(cost(np.array([[0.5, 1e-3]]), cycles=1)).all()
+
+
+def test_gradients_with_respect_to_a_vacancy_density():
+    devices, drive = Space.preset("5d-parametric").sample(2, seed=1)
+    cost = CurveCost(kind="curve", target=CompactModel(samples=16)(devices, drive).current[0, -17:])
+    given = devices.replace(mean_vacancy_density=2e24)
+    _, gradient = finite_difference_gradient(PREDICTORS["compact"], given, drive, cost, ("mean_vacancy_density",))
+    assert np.isfinite(gradient).all()
+    assert (gradient != 0.0).all()
+    with pytest.raises(InvalidValue, match="mean_vacancy_density is not given for every device"):
+        finite_difference_gradient(PREDICTORS["compact"], devices, drive, cost, ("mean_vacancy_density",))

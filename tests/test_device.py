@@ -102,7 +102,10 @@ def test_a_large_batch_is_arrays_not_objects():
     assert all(isinstance(column, np.ndarray) for column in devices.columns().values())
 
 
-@given(st.sampled_from(sorted(set(QUANTITIES) - {"vacancy_charge"})), st.floats(allow_nan=True, allow_infinity=True))
+ALONE = sorted(set(QUANTITIES) - {"vacancy_charge", "mean_vacancy_density"})  # whatever the other fields are
+
+
+@given(st.sampled_from(ALONE), st.floats(allow_nan=True, allow_infinity=True))
 def test_whatever_is_accepted_lies_in_its_range(name, value):
     quantity = QUANTITIES[name]
     if quantity.low <= value <= quantity.high:
@@ -130,3 +133,53 @@ def test_a_batch_shares_no_memory_with_its_caller():
 def test_a_word_is_no_truth_value():
     with pytest.raises(InvalidValue, match=r"barrier_lowering = .*no.* is not a truth value; give True or False"):
         Devices.of(Device()).replace(barrier_lowering="no")
+
+
+def test_a_density_takes_the_place_of_the_offset():
+    given = Device.preset("S2").replace(mean_vacancy_density=5e23)
+    assert given.vacancy_offset == 0.33
+    assert Device.from_dict(given.to_dict()) == given
+    assert given.resolved() == given.replace(mobility_hole=2.15e-3, image_force_permittivity=10.0)
+    assert given.replace(mean_vacancy_density=None) == Device.preset("S2")
+    assert given.replace(mean_vacancy_density=None, vacancy_offset=0.3).vacancy_offset == 0.3
+    for change in ({"vacancy_offset": 0.3}, {"vacancy_offset": 0.3, "mean_vacancy_density": 1e23}):
+        with pytest.raises(InvalidValue, match="vacancy_offset has no effect where mean_vacancy_density is given"):
+            given.replace(**change)
+        with pytest.raises(InvalidValue, match="vacancy_offset has no effect where mean_vacancy_density is given"):
+            Devices.of([given, Device()]).replace(**change)
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"mean_vacancy_density": 0.0}, "^mean_vacancy_density = 0 m.-3 is out of range; give a number from 1e.10"),
+        ({"mean_vacancy_density": 1e28}, r"to below vacancy_site_density = 1e\+28 m\^-3, or more sites\.$"),
+        ({"mean_vacancy_density": 1e20, "vacancy_site_density": 0.0}, r"to below vacancy_site_density = 0 m\^-3"),
+    ],
+)
+def test_a_density_lies_below_that_of_the_sites(fields, sentence):
+    with pytest.raises(InvalidValue, match=sentence):
+        Device(**fields)
+    with pytest.raises(InvalidValue, match=r"^mean_vacancy_density\[0\] = .* is out of range"):
+        Devices.of([Device()] * 2).replace(**fields)
+
+
+def test_keys_from_before_there_was_a_density_hold():
+    assert Device().key().startswith("c531c58e32b7")
+    assert Device.preset("Ex107").key().startswith("b1f4f6ecb5f7")
+    assert "mean_vacancy_density" not in Device().to_dict()
+    given = Device(mean_vacancy_density=5e23)
+    assert given.key() == Device(mean_vacancy_density=5e23, vacancy_offset=0.1).key()
+    assert given.key() not in (Device().key(), Device(mean_vacancy_density=4e23).key())
+
+
+def test_a_batch_may_give_densities_for_some():
+    devices = Devices.of([Device(), Device(mean_vacancy_density=5e23)])
+    assert [d.mean_vacancy_density for d in devices] == [None, 5e23]
+    np.testing.assert_array_equal(devices.identity()["vacancy_offset"], [0.3, 5e23])
+    assert "mean_vacancy_density" not in devices.identity()
+    old = {name: column for name, column in devices.columns().items() if name != "mean_vacancy_density"}
+    assert np.isnan(Devices(**old).mean_vacancy_density).all()
+    assert np.isnan(devices.replace(mean_vacancy_density=None).mean_vacancy_density).all()
+    with pytest.raises(InvalidValue, match=r"mean_vacancy_density\[1\] = 2e\+28 m\^-3 is out of range"):
+        devices.replace(mean_vacancy_density=[1e23, 2e28])

@@ -134,3 +134,26 @@ def test_every_drive_comes_back_from_family_and_columns(drive):
     assert np.array_equal(back.grid(8)[1], drive.grid(8)[1])
     table = rows.to_table()  # "width" of a pulse does not collide with the device's
     assert len(set(table.column_names)) == len(table.column_names)
+
+
+def test_tables_from_before_there_was_a_vacancy_density_are_read():
+    rows = rows_from()
+    table = rows.to_table()
+    assert table["mean_vacancy_density"].null_count == 5
+    old = table.drop_columns(["mean_vacancy_density"])
+    joined = pa.concat_tables([old.slice(0, 2), table.slice(2)], promote_options="default")
+    for part in (old, joined):
+        back = Rows.from_table(part, ("amplitude", "period"))
+        assert np.isnan(back.devices.mean_vacancy_density).all()
+        assert back.content().tobytes() == rows.content().tobytes()
+
+
+def test_a_vacancy_density_is_kept_and_takes_the_offset_s_place_in_the_content():
+    rows = rows_from()
+    given = rows.devices.replace(mean_vacancy_density=[np.nan, 1e22, 1e23, 1e24, np.nan])
+    changed = dataclasses.replace(rows, devices=given)
+    back = Rows.from_table(changed.to_table(), ("amplitude", "period"))
+    np.testing.assert_array_equal(back.devices.mean_vacancy_density, given.mean_vacancy_density)
+    assert back.content().tobytes() == changed.content().tobytes()
+    assert changed.content()[0].tobytes() == rows.content()[0].tobytes()
+    assert changed.content()[1].tobytes() != rows.content()[1].tobytes()

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -106,6 +108,14 @@ def test_at_gives_the_devices_of_parameter_values():
         (lambda: Parameter(name="length", low=0.0, high=1e-6), "low of length = 0 m is out of range"),
         (lambda: Parameter(name="barrier_left", low=0.0, high=1.0, log=True), "cannot be on a log scale"),
         (lambda: Space(name="x", parameters=(), device=Device()), r"parameters = \[\] must be one or more"),
+        (
+            lambda: Space(
+                name="x",
+                parameters=(Parameter(name="vacancy_offset", low=0.1, high=0.2),),
+                device=Device(mean_vacancy_density=1e23),
+            ),
+            "vacancy_offset has no effect where mean_vacancy_density is given; vary one of the two",
+        ),
         (lambda: Space.preset("2d").sample(-1, seed=0), "count = -1 is out of range"),
         (lambda: Space.preset("2d").sample(1, seed=-1), "seed = -1 is out of range"),
     ],
@@ -134,3 +144,29 @@ def test_a_following_field_counts_with_its_value():
     devices, drive = space.sample(3, seed=0)
     same = devices.replace(mobility_hole=np.nan)
     assert np.isfinite(space.coordinates(same, drive)).all()
+
+
+DENSITY = Parameter(name="mean_vacancy_density", low=1e22, high=1e24, log=True)
+
+
+def test_a_vacancy_density_can_vary_and_belongs_to_its_space():
+    base = Device.preset("S2").replace(band_gap=0.32)
+    space = Space(name="content", parameters=(DENSITY,), device=base, rule="within_gap")
+    devices, drive = space.sample(20, seed=0)  # the offset of 0.33 eV, above the gap, has no effect
+    assert ((devices.mean_vacancy_density >= 1e22) & (devices.mean_vacancy_density <= 1e24)).all()
+    assert space.contains(devices, drive).all()
+    other = dataclasses.replace(devices, vacancy_offset=np.full(20, 0.1))
+    assert space.contains(other, drive).all()
+    assert not space.contains(devices.replace(mean_vacancy_density=None), drive).any()
+    assert Space.from_dict(space.to_dict()) == space
+
+
+def test_a_given_density_is_a_constant_of_the_space():
+    parameter = Parameter(name="barrier_left", low=0.1, high=0.2)
+    space = Space(name="given", parameters=(parameter,), device=Device(mean_vacancy_density=1e23))
+    devices, drive = space.sample(4, seed=0)
+    assert space.contains(devices, drive).all()
+    assert not space.contains(devices.replace(mean_vacancy_density=2e23), drive).any()
+    plain, drive = Space.preset("5d-parametric").sample(4, seed=0)
+    given = plain.replace(mean_vacancy_density=1e23)
+    assert not Space.preset("5d-parametric").contains(given, drive).any()

@@ -26,6 +26,7 @@ _HOMES = {
     "Differentiable": "contracts",
     "Solver": "solvers.solver",
     "simulate": "solvers.solver",
+    "vacancy_offset_for": "solvers.content",
     "Surrogate": "training.surrogate",
     "Client": "platform.serving.client",
 }
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from memflux.dataset import Dataset
     from memflux.device import Device, Devices
     from memflux.platform.serving.client import Client
+    from memflux.solvers.content import vacancy_offset_for
     from memflux.solvers.solver import Solver, simulate
     from memflux.space import Space
     from memflux.state import State

@@ -20,6 +20,7 @@ from memflux.traces import Traces
 from memflux.waveform import Waveform
 
 VACANCY_LOWERING = 0.08  # eV, how much a full accumulation lowers the barrier
+USUAL_DENSITY = 1e24  # m^-3, mean density of vacancies at an offset of 0.3 eV
 FIELD_GAIN = 30.0  # 1, drift enhancement that brings one sweep to order one
 
 
@@ -52,10 +53,16 @@ def _position(devices: Devices, time: np.ndarray, voltage: np.ndarray) -> np.nda
     return 1.0 / (1.0 + np.exp(-logit))
 
 
+def _content(devices: Devices) -> np.ndarray:
+    """Vacancies [B] relative to an offset of 0.3 eV: as the offset or the mean density has it."""
+    from_offset = np.exp(-(devices.vacancy_offset - 0.3) / 0.1)
+    return np.where(np.isnan(devices.mean_vacancy_density), from_offset, devices.mean_vacancy_density / USUAL_DENSITY)
+
+
 def _current(devices: Devices, voltage: np.ndarray, position: np.ndarray) -> np.ndarray:
     """Series of channel and two barriers, as a smooth odd-leaning function of the voltage [B, T]."""
     unit = thermal_voltage(300.0)
-    content = np.exp(-(devices.vacancy_offset - 0.3) / 0.1)[:, None]
+    content = _content(devices)[:, None]
     left = np.exp(-(devices.barrier_left[:, None] - VACANCY_LOWERING * content * (1 - position)) / (3 * unit))
     right = np.exp(-(devices.barrier_right[:, None] - VACANCY_LOWERING * content * position) / (3 * unit))
     density = devices.donor_density[:, None] + 1e22

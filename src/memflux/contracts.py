@@ -118,6 +118,8 @@ def finite_difference_gradient(
     for column, name in enumerate(parameters):
         in_drive = name in DRIVE_PARAMETERS
         base = np.broadcast_to(getattr(drive if in_drive else devices.resolved(), name), (len(devices),))
+        if np.isnan(base).any():
+            raise InvalidValue(f"{name} is not given for every device and has no gradient; leave it out or give it.")
         step = relative_step * np.where(base == 0.0, np.abs(base).max() or 1.0, np.abs(base))
         ends = []
         for sign in (1.0, -1.0):

@@ -47,6 +47,7 @@ QUANTITIES: Mapping[str, Quantity] = {
     "donor_density": Quantity("m^-3", 0.0, 1e30),
     "vacancy_site_density": Quantity("m^-3", 0.0, 1e31),
     "vacancy_offset": Quantity("eV", -20.0, 20.0),
+    "mean_vacancy_density": Quantity("m^-3", 1e10, 1e31),
     "vacancy_charge": Quantity("1", -4.0, 4.0),
     "barrier_left": Quantity("eV", -5.0, 20.0),
     "barrier_right": Quantity("eV", -5.0, 20.0),
@@ -57,6 +58,7 @@ FOLLOWS: Mapping[str, str] = {
     "image_force_permittivity": "relative_permittivity",
     "mobility_hole": "mobility_electron",
 }
+OPTIONAL = (*FOLLOWS, "mean_vacancy_density")  # None in a Device, NaN in a Devices: not given
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +68,8 @@ class Device:
     The defaults are the constants of the published design space ("seed"). The left contact is
     grounded and the drive is applied to the right one. The vacancy level lies at
     E_x = -electron_affinity - vacancy_offset; `vacancy_site_density = 0` leaves vacancies out.
+    `mean_vacancy_density`, averaged over the channel, takes the offset's place where it is given:
+    the solver finds the offset that holds it at rest, and `vacancy_offset` has no effect.
     `contact_density` says whether the carrier density that the contacts relax to keeps its
     equilibrium value ("equilibrium", the published model) or follows the lowered barrier.
 
@@ -88,6 +92,7 @@ class Device:
     donor_density: float = 1e20  # m^-3
     vacancy_site_density: float = 1e28  # m^-3
     vacancy_offset: float = 0.30  # eV
+    mean_vacancy_density: float | None = None  # m^-3; None: what follows from vacancy_offset
     vacancy_charge: int = 1  # elementary charges
     barrier_left: float = 0.167  # eV
     barrier_right: float = 0.148  # eV
@@ -97,7 +102,7 @@ class Device:
     def __post_init__(self) -> None:
         for name, quantity in QUANTITIES.items():
             value = getattr(self, name)
-            if name in FOLLOWS and value is None:
+            if name in OPTIONAL and value is None:
                 continue
             if name == "vacancy_charge":
                 value = _vacancy_charge(value)
@@ -106,6 +111,8 @@ class Device:
             object.__setattr__(self, name, value)
         object.__setattr__(self, "barrier_lowering", check_bool("barrier_lowering", self.barrier_lowering))
         check_choice("contact_density", self.contact_density, CONTACT_DENSITIES)
+        if self.mean_vacancy_density is not None:
+            _check_density("mean_vacancy_density", self.mean_vacancy_density, self.vacancy_site_density)
 
     @classmethod
     def preset(cls, name: str) -> Self:
@@ -113,17 +120,21 @@ class Device:
         return cls.from_dict(_PRESETS[check_choice("preset", name, _PRESETS)])
 
     def replace(self, **changes: object) -> Self:
-        """The same device with some fields changed; unknown names are refused."""
+        """The same device with some fields changed; refused: unknown names, and an offset that has no effect."""
         check_names("device field", changes, FIELDS)
-        return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+        changed = dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+        if "vacancy_offset" in changes and changed.mean_vacancy_density is not None:
+            raise InvalidValue(_WITHOUT_EFFECT)
+        return changed
 
     def resolved(self) -> Self:
         """The same device with every field that follows another one written out."""
         return self.replace(**{f: getattr(self, g) for f, g in FOLLOWS.items() if getattr(self, f) is None})
 
     def to_dict(self) -> dict[str, float | int | bool | str | None]:
-        """The fields by name, JSON-ready."""
-        return {name: getattr(self, name) for name in FIELDS}
+        """The fields by name, JSON-ready; a mean vacancy density only where it is given, so that old keys hold."""
+        given = self.mean_vacancy_density is not None
+        return {name: getattr(self, name) for name in FIELDS if given or name != "mean_vacancy_density"}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, object]) -> Self:
@@ -133,7 +144,10 @@ class Device:
 
     def key(self) -> str:
         """A content address: equal devices have equal keys, on every machine."""
-        text = json.dumps(self.resolved().to_dict(), sort_keys=True)
+        fields = self.resolved().to_dict()
+        if self.mean_vacancy_density is not None:
+            del fields["vacancy_offset"]
+        text = json.dumps(fields, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
@@ -143,6 +157,21 @@ class Device:
 
 
 FIELDS: tuple[str, ...] = tuple(f.name for f in dataclasses.fields(Device))
+
+
+_WITHOUT_EFFECT = (
+    "vacancy_offset has no effect where mean_vacancy_density is given; "
+    "set mean_vacancy_density = None with it, or leave the offset out."
+)
+
+
+def _check_density(name: str, density: float, sites: float) -> None:
+    if density >= sites:
+        raise InvalidValue(
+            f"{name} = {density:g} m^-3 is out of range; give a number from "
+            f"{QUANTITIES['mean_vacancy_density'].low:g} m^-3 to below vacancy_site_density = {sites:g} m^-3, "
+            "or more sites."
+        )
 
 
 def _vacancy_charge(value: object) -> int:
@@ -158,8 +187,8 @@ def _vacancy_charge(value: object) -> int:
 class Devices:
     """A batch of B devices as arrays; the fields and units of `Device`.
 
-    `devices[i]` is a Device, `devices[i:j]` (or an index array) a Devices. In
-    `image_force_permittivity` and `mobility_hole`, NaN stands for the None of a Device.
+    `devices[i]` is a Device, `devices[i:j]` (or an index array) a Devices. In the fields named in
+    `OPTIONAL`, NaN stands for the None of a Device; `mean_vacancy_density` may be left out.
     """
 
     length: Float[np.ndarray, " B"]
@@ -178,6 +207,7 @@ class Devices:
     donor_density: Float[np.ndarray, " B"]
     vacancy_site_density: Float[np.ndarray, " B"]
     vacancy_offset: Float[np.ndarray, " B"]
+    mean_vacancy_density: Float[np.ndarray, " B"] = None  # type: ignore[assignment]  # made NaN
     vacancy_charge: Float[np.ndarray, " B"]
     barrier_left: Float[np.ndarray, " B"]
     barrier_right: Float[np.ndarray, " B"]
@@ -185,6 +215,8 @@ class Devices:
     contact_density: np.ndarray  # of str
 
     def __post_init__(self) -> None:
+        if self.mean_vacancy_density is None:
+            object.__setattr__(self, "mean_vacancy_density", np.full(np.shape(self.length), np.nan))
         for name, quantity in QUANTITIES.items():
             column = _column(name, getattr(self, name), quantity)
             object.__setattr__(self, name, column)
@@ -194,6 +226,9 @@ class Devices:
                     f"{name} has {getattr(self, name).size} values and length has {self.length.size}; "
                     "give every field one value a device."
                 )
+        for i in np.flatnonzero(self.mean_vacancy_density >= self.vacancy_site_density)[:1]:
+            density, sites = self.mean_vacancy_density[i], self.vacancy_site_density[i]
+            _check_density(f"mean_vacancy_density[{i}]", float(density), float(sites))
         for choice in np.unique(self.contact_density):
             check_choice("contact_density", str(choice), CONTACT_DENSITIES)
         for name in ("barrier_lowering", "contact_density"):
@@ -218,7 +253,10 @@ class Devices:
         return cls(**full, **columns)
 
     def replace(self, **columns: object) -> Self:
-        """The same batch with some columns changed; a single value is given to every device."""
+        """The same batch with some columns changed; a single value is given to every device.
+
+        Refused, as by `Device.replace`: unknown names, and offsets of devices on which they have no effect.
+        """
         check_names("device field", columns, FIELDS)
         changed = {}
         for name, value in columns.items():
@@ -232,7 +270,10 @@ class Devices:
                 raise InvalidValue(
                     f"{name} = {value!r} does not fit {len(self)} devices; give one value or {len(self)}."
                 ) from None
-        return dataclasses.replace(self, **changed)
+        batch = dataclasses.replace(self, **changed)
+        if "vacancy_offset" in columns and not np.isnan(batch.mean_vacancy_density).all():
+            raise InvalidValue(_WITHOUT_EFFECT)
+        return batch
 
     def resolved(self) -> Self:
         """The same batch with every field that follows another one written out."""
@@ -245,6 +286,17 @@ class Devices:
         """The arrays by field name."""
         return {name: getattr(self, name) for name in FIELDS}
 
+    def identity(self) -> dict[str, np.ndarray]:
+        """What tells these devices from others, for hashes: the resolved columns, by field name.
+
+        A mean vacancy density stands in the place of the offset, which has no effect beside it; their
+        ranges do not meet, and hashes of devices without such a density are as before there was one.
+        """
+        columns = self.resolved().columns()
+        density = columns.pop("mean_vacancy_density")
+        columns["vacancy_offset"] = np.where(np.isnan(density), columns["vacancy_offset"], density)
+        return columns
+
     def __len__(self) -> int:
         return int(self.length.size)
 
@@ -256,7 +308,7 @@ class Devices:
         if isinstance(index, int | np.integer):
             values = {name: getattr(self, name)[index].item() for name in FIELDS}
             values["vacancy_charge"] = int(values["vacancy_charge"])
-            for name in FOLLOWS:
+            for name in OPTIONAL:
                 if np.isnan(values[name]):
                     values[name] = None
             return Device(**values)
@@ -276,9 +328,8 @@ def _stack(name: str, values: list) -> np.ndarray:
 
 def _column(name: str, values: object, quantity: Quantity) -> np.ndarray:
     array = np.asarray(values, dtype=np.float64)
-    if name in FOLLOWS and array.ndim == 1:
-        follows = np.isnan(array)
-        check_numbers(name, array[~follows], low=quantity.low, high=quantity.high, unit=quantity.unit)
+    if name in OPTIONAL and array.ndim == 1:
+        check_numbers(name, array[~np.isnan(array)], low=quantity.low, high=quantity.high, unit=quantity.unit)
         array = array.copy()
         array.flags.writeable = False
         return array

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from jaxtyping import Float, Int, UInt8
 
 from memflux import waveform
-from memflux.device import FIELDS, FOLLOWS, Devices
+from memflux.device import FIELDS, OPTIONAL, Devices
 from memflux.errors import DataError, InvalidValue
 from memflux.space import DRIVE_PARAMETERS
 from memflux.traces import STATUS_CLASSES, Traces
@@ -56,10 +56,10 @@ class Rows:
     biography: Mapping[str, np.ndarray]  # column name to [B]
 
     def to_table(self) -> pa.Table:
-        """The rows as an Arrow table; a field that follows another one is null."""
+        """The rows as an Arrow table; an optional field is null where it is not given."""
         columns: dict[str, pa.Array] = {"index": pa.array(self.index, pa.int64())}
         for name, values in self.devices.columns().items():
-            columns[name] = pa.array(values, mask=np.isnan(values)) if name in FOLLOWS else _array(values)
+            columns[name] = pa.array(values, mask=np.isnan(values)) if name in OPTIONAL else _array(values)
         columns |= {name: pa.array(values, pa.float64()) for name, values in self.drive.items()}
         columns |= {"voltage": _lists(self.voltage), "current": _lists(self.current)}
         if self.conduction is not None:
@@ -70,14 +70,18 @@ class Rows:
 
     @classmethod
     def from_table(cls, table: pa.Table, drive_columns: tuple[str, ...]) -> Self:
-        """The inverse of `to_table`. Raises DataError where columns are missing or ragged."""
-        wanted = {"index", *FIELDS, *drive_columns, "voltage", "current", "status_class", "status", *BIOGRAPHY}
+        """The inverse of `to_table`. Raises DataError where columns are missing or ragged.
+
+        Tables from before devices had a mean vacancy density lack that column: none was given.
+        """
+        fields = [name for name in FIELDS if name != "mean_vacancy_density" or name in table.column_names]
+        wanted = {"index", *fields, *drive_columns, "voltage", "current", "status_class", "status", *BIOGRAPHY}
         if missing := sorted(wanted - set(table.column_names)):
             raise DataError(f"the table has no column {', '.join(missing)}.")
         lists = {name: _matrix(name, table[name]) for name in ("voltage", "current")}
         return cls(
             index=_values(table["index"]),
-            devices=Devices(**{name: _field(name, table[name]) for name in FIELDS}),
+            devices=Devices(**{name: _field(name, table[name]) for name in fields}),
             drive={name: _values(table[name]) for name in drive_columns},
             conduction=_matrix("conduction", table["conduction"]) if "conduction" in table.column_names else None,
             status_class=_values(table["status_class"]),
@@ -91,9 +95,9 @@ class Rows:
 
         Index, resolved device, drive, status class, voltage and current; every NaN is the same NaN.
         """
-        devices = self.devices.resolved()
-        numbers = [self.index, *(getattr(devices, n) for n in FIELDS if n != "contact_density"), *self.drive.values()]
-        names = [devices.contact_density.astype(f"S{CLASS_BYTES}"), self.status_class.astype(f"S{CLASS_BYTES}")]
+        devices = self.devices.identity()
+        numbers = [self.index, *(v for n, v in devices.items() if n != "contact_density"), *self.drive.values()]
+        names = [devices["contact_density"].astype(f"S{CLASS_BYTES}"), self.status_class.astype(f"S{CLASS_BYTES}")]
         block = np.concatenate(
             [np.stack([n.astype("<f8") for n in numbers], axis=1), self.voltage, self.current], axis=1
         )

@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 from jaxtyping import Bool, Float
 
-from memflux.device import FIELDS, FOLLOWS, QUANTITIES, Device, Devices
+from memflux.device import FIELDS, FOLLOWS, OPTIONAL, QUANTITIES, Device, Devices
 from memflux.errors import InvalidValue, check_choice, check_integer, check_names, check_number
 from memflux.waveform import AMPLITUDE, PERIOD, Triangle, Waveform
 
@@ -49,7 +49,8 @@ class Parameter:
 class Space:
     """A box of P parameters around a base device and a triangular base drive.
 
-    `rule` "within_gap" keeps only devices whose barriers and vacancy offset are below the gap.
+    `rule` "within_gap" keeps only devices whose barriers and vacancy offset (unless a mean vacancy
+    density is given in its place) are below the gap.
     """
 
     name: str
@@ -64,6 +65,10 @@ class Space:
         names = [p.name for p in self.parameters]
         if not names or len(set(names)) != len(names):
             raise InvalidValue(f"parameters = {names} must be one or more different names; remove the repeated.")
+        if "vacancy_offset" in names and (
+            self.device.mean_vacancy_density is not None or "mean_vacancy_density" in names
+        ):
+            raise InvalidValue("vacancy_offset has no effect where mean_vacancy_density is given; vary one of the two.")
         check_choice("rule", self.rule, RULES)
         Triangle(amplitude=self.amplitude, period=self.period, cycles=self.cycles)
 
@@ -147,7 +152,7 @@ class Space:
         follows = {f for f in FOLLOWS if np.isnan(getattr(base, f)[0])}
         for name in FIELDS:
             if name not in self.names and name not in follows:
-                inside &= getattr(actual, name) == getattr(base, name)[0]
+                inside &= same_constant(name, actual, base)
         for name in follows - set(self.names):
             inside &= getattr(actual, name) == getattr(actual, FOLLOWS[name])
         for name in set(DRIVE_PARAMETERS) - set(self.names):
@@ -168,8 +173,8 @@ class Space:
 
     def _kept(self, unit: Float[np.ndarray, "B P"]) -> Bool[np.ndarray, " B"]:
         devices, _ = self.build(unit)
-        highest = np.maximum(np.maximum(devices.barrier_left, devices.barrier_right), devices.vacancy_offset)
-        return highest < devices.band_gap
+        offset = np.where(np.isnan(devices.mean_vacancy_density), devices.vacancy_offset, -np.inf)
+        return np.maximum(np.maximum(devices.barrier_left, devices.barrier_right), offset) < devices.band_gap
 
     def to_dict(self) -> dict[str, object]:
         """Everything `from_dict` needs, JSON-ready."""
@@ -186,6 +191,20 @@ class Space:
         parameters = tuple(Parameter(**p) for p in rest.pop("parameters"))  # type: ignore[attr-defined]
         device = Device.from_dict(rest.pop("device"))  # type: ignore[arg-type]
         return cls(parameters=parameters, device=device, **rest)  # type: ignore[arg-type]
+
+
+def same_constant(name: str, devices: Devices, base: Devices) -> Bool[np.ndarray, " B"]:
+    """Whether field `name` of each device is that of `base` (a batch of one, or of as many).
+
+    What neither gives is the same, and so are offsets that have no effect.
+    """
+    mine, wanted = getattr(devices, name), getattr(base, name)
+    same = np.asarray(mine == wanted)
+    if name == "vacancy_offset":
+        same = same | ~np.isnan(devices.mean_vacancy_density)
+    if name in OPTIONAL:
+        same = same | (np.isnan(mine) & np.isnan(wanted))
+    return same
 
 
 _TABLE_2 = (

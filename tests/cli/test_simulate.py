@@ -55,3 +55,9 @@ def test_mistakes_get_a_sentence(arguments, sentence):
     assert done.exit_code != 0
     assert isinstance(done.exception, MemfluxError)
     assert sentence in str(done.exception)
+
+
+def test_a_vacancy_density_is_set_like_any_field():
+    done = call("--preset", "S2", "--set", "mean_vacancy_density=5e23", "--json", *COARSE)
+    assert done.exit_code == 0
+    assert json.loads(done.stdout)["device"]["mean_vacancy_density"] == 5e23

@@ -263,7 +263,7 @@ def spoil(monkeypatch, change):
 
 def test_a_hopeless_device_is_a_status_not_an_exception(monkeypatch):
     def no_voltage(arrays):
-        arrays.voltage[arrays.time[:, 0] > 2.5] = np.nan
+        arrays.drive[arrays.time[:, 0] > 2.5] = np.nan
 
     spoil(monkeypatch, no_voltage)
     t = simulate(Device.preset("S2"), SWEEP, engine="compiled", samples=8, profiles=[0.5, 7.0])

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from memflux.space import Space
+from memflux.device import Device
+from memflux.space import Parameter, Space
 from memflux.training.coverage import INSIDE, coverage
 from memflux.waveform import PiecewiseLinear, Sine
 
@@ -34,3 +35,19 @@ def test_the_first_parameter_outside_is_named():
     far = devices.replace(vacancy_offset=0.5, barrier_right=0.3)
     _, reasons = coverage(SPACE, drive, far, drive)
     assert set(reasons) == {"outside the training space: vacancy_offset = 0.5 eV is beyond 0.28 to 0.32 eV"}
+
+
+def test_a_vacancy_density_that_was_not_trained_is_named():
+    devices, drive = SPACE.sample(2, seed=0)
+    inside, reasons = coverage(SPACE, drive, devices.replace(mean_vacancy_density=[np.nan, 5e23]), drive)
+    assert inside.tolist() == [True, False]
+    assert reasons[1] == "outside the training space: mean_vacancy_density = 5e+23 m^-3 differs from none"
+
+
+def test_a_vacancy_density_that_was_trained_has_to_be_given():
+    density = Parameter(name="mean_vacancy_density", low=1e22, high=1e24, log=True)
+    space = Space(name="content", parameters=(density,), device=Device.preset("S2"))
+    devices, drive = space.sample(3, seed=0)
+    assert coverage(space, drive, devices, drive)[0].all()
+    _, reasons = coverage(space, drive, devices.replace(mean_vacancy_density=None), drive)
+    assert reasons[0] == "outside the training space: mean_vacancy_density = none is beyond 1e+22 to 1e+24 m^-3"

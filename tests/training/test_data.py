@@ -119,3 +119,11 @@ def test_no_test_part():
     parts = split(devices, drive, fractions=(0.7, 0.3, 0.0))
     assert parts.test.sum() == 0
     assert parts.train.sum() + parts.validation.sum() == 100
+
+
+def test_a_vacancy_density_decides_in_the_place_of_the_offset():
+    devices, drive = SPACE.sample(400, seed=0)
+    given = devices.replace(mean_vacancy_density=np.geomspace(1e22, 1e24, 400))
+    assert not np.array_equal(split(given, drive).train, split(devices, drive).train)
+    other = dataclasses.replace(given, vacancy_offset=np.full(400, 0.1))
+    np.testing.assert_array_equal(split(given, drive).train, split(other, drive).train)

@@ -33,6 +33,7 @@ STYLE: dict[Any, Any] = {
 PREFIXES = {-15: "f", -12: "p", -9: "n", -6: "µ", -3: "m", 0: "", 3: "k"}
 NAMES = {
     "vacancy_offset": "vacancy offset",
+    "mean_vacancy_density": "mean vacancy density",
     "mobility_electron": "electron mobility",
     "mobility_vacancy": "vacancy mobility",
     "barrier_left": "left barrier",

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import importlib.util
+import time as clock
 from collections.abc import Sequence
 from types import ModuleType
 from typing import overload
@@ -12,9 +13,10 @@ import numpy as np
 from memflux.circuit import NO_CIRCUIT, Circuit
 from memflux.contracts import CurveCost, finite_difference_gradient
 from memflux.device import Device, Devices
-from memflux.errors import InvalidValue, MissingDependency, check_choice, check_integer, check_numbers
+from memflux.errors import InvalidValue, MissingDependency, SolveFailed, check_choice, check_integer, check_numbers
 from memflux.solvers import batch, march
 from memflux.solvers.batch import NOTHING, VERSION, Job
+from memflux.solvers.content import no_content, with_offset
 from memflux.solvers.control import SolverControl
 from memflux.solvers.lanes import allocate
 from memflux.solvers.newton import LinearEngine
@@ -86,12 +88,13 @@ class Solver:
             raise InvalidValue("devices has no entries; give at least one device.")
         drive = drive.for_batch(len(devices))
         control = SolverControl.preset(self.control)
+        on_grid = levels is None and not control.adaptive
         jobs = [
             Job(
                 device=devices[i],
                 drive=drive[i],
-                recorded=drive[i].grid(self.samples)[0] if levels is None else levels,
-                hidden=corner_times(drive[i], self.samples) if levels is None else NOTHING,
+                recorded=drive[i].grid(self.samples)[0] if on_grid else (NOTHING if levels is None else levels),
+                hidden=corner_times(drive[i], self.samples) if on_grid else NOTHING,
                 profiles=NOTHING if profiles is None else profiles,
                 circuit=self.circuit,
                 state=state,
@@ -99,11 +102,14 @@ class Solver:
             )
             for i in range(len(devices))
         ]
+        jobs, failed = _settle(jobs, control)
         if state is not None:
             self._check_state(state, jobs)
         if control.adaptive:
-            return self._published(jobs, control, levels)
-        return self._phases(jobs, control if levels is None else control.prescribed())
+            solved = iter(self._published(jobs, control))
+        else:
+            solved = iter(self._phases(jobs, control if levels is None else control.prescribed()))
+        return [failed[i] if i in failed else next(solved) for i in range(len(devices))]
 
     def _check_state(self, state: State, jobs: list[Job]) -> None:
         """InvalidValue unless `state` is one that the only job can go on from."""
@@ -129,6 +135,8 @@ class Solver:
 
     def _phases(self, jobs: list[Job], control: SolverControl) -> list[Trace]:
         """By the march, on the levels of every job."""
+        if not jobs:
+            return []
         if self.engine == "cuda":
             return _cuda().solve_batch(jobs, control)
         lanes = allocate(build_system(jobs[0].device, control).x.size, 1)
@@ -139,16 +147,20 @@ class Solver:
             if isinstance(proceed, batch.PetscSteps):
                 proceed.close()
 
-    def _published(self, jobs: list[Job], control: SolverControl, levels: np.ndarray | None) -> list[Trace]:
+    def _published(self, jobs: list[Job], control: SolverControl) -> list[Trace]:
         """With a published controller, on its own time levels or on prescribed ones."""
+        if not jobs:
+            return []
         engine = make_engine(self.engine, build_system(jobs[0].device, control).x.size)
         try:
-            return [
-                solve_transient(job.drive, control, engine, build_system(job.device, control), levels, job.profiles)
-                for job in jobs
-            ]
+            return [self._published_one(job, control, engine) for job in jobs]
         finally:
             engine.close()
+
+    @staticmethod
+    def _published_one(job: Job, control: SolverControl, engine: LinearEngine) -> Trace:
+        levels = job.recorded if job.recorded.size else None
+        return solve_transient(job.drive, control, engine, build_system(job.device, control), levels, job.profiles)
 
     def value_and_gradient(self, devices: Devices, drive: Waveform, cost: CurveCost) -> tuple[np.ndarray, np.ndarray]:
         """Cost [B] and gradient [B, P] by central differences; see `Differentiable`."""
@@ -159,6 +171,18 @@ def _resolve(engine: str) -> str:
     if engine != "auto":
         return engine
     return "petsc" if importlib.util.find_spec("petsc4py") is not None else "compiled"
+
+
+def _settle(jobs: list[Job], control: SolverControl) -> tuple[list[Job], dict[int, Trace]]:
+    """The jobs, a given mean vacancy density replaced by the offset that holds it; and traces of those without one."""
+    settled, failed = [], {}
+    for i, job in enumerate(jobs):
+        began = clock.perf_counter()
+        try:
+            settled.append(dataclasses.replace(job, device=with_offset(job.device, control)))
+        except SolveFailed as failure:
+            failed[i] = no_content(job.drive, job.recorded, str(failure), clock.perf_counter() - began)
+    return settled, failed
 
 
 def _cuda() -> ModuleType:

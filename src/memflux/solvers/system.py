@@ -66,6 +66,7 @@ def emission_velocity(mass: float, temperature: float) -> float:
 
 def build_system(device: Device, control: SolverControl) -> System:
     """The system of `device` on the mesh and with the contact scheme of `control`."""
+    assert device.mean_vacancy_density is None, "solve for the offset first: content.with_offset"
     d = device.resolved()
     x = (
         graded_mesh(d.length, control.first_spacing, control.largest_spacing)

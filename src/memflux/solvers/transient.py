@@ -44,35 +44,8 @@ class Transient:
         self.budget = control.newton_budget + control.newton_per_level * levels
 
     def equilibrium(self) -> State | None:
-        """The state at V = 0 with constant quasi-Fermi potentials, or None.
-
-        Poisson's equation without lowering first, from the charge-free solution; then the
-        lowering, at once or in stages.
-        """
-        problem, system = self.problem, self.problem.system
-        nodes = system.x.size
-        old = np.zeros((nodes, 3))
-        patient = dataclasses.replace(SAFE, max_steps=STAGE_STEPS)
-        full = problem.lowering
-        base = np.zeros((nodes, 5))
-        base[:, model.PSI] = np.interp(system.x, system.x[[0, -1]], -system.barrier)
-        problem.lowering = 0.0
-        u = solve_newton(problem, SAFE, model.EQUILIBRIUM, base, old, 0.0, 1.0)
-        for stages in STAGES if full and u is not None else ():
-            v: np.ndarray | None = u
-            for stage in range(1, stages + 1):
-                problem.lowering = full * stage / stages
-                if v is not None:
-                    v = solve_newton(problem, patient, model.EQUILIBRIUM, v, old, 0.0, 1.0)
-            if v is not None or stages == STAGES[-1]:
-                u = v
-                break
-        problem.lowering = full
-        if u is None:
-            return None
-        density = problem.densities(u)
-        problem.contact_density = density[[0, -1], :2].copy()
-        return State(time=0.0, voltage=0.0, u=u, density=density)
+        """The state at V = 0, see below."""
+        return equilibrium(self.problem)
 
     def step(self, state: State, time: float) -> State | None:
         """One implicit Euler step to `time`, or None; raises OutOfBudget."""
@@ -85,6 +58,38 @@ class Transient:
         if u is None:
             return None
         return State(time=time, voltage=voltage, u=u, density=self.problem.densities(u))
+
+
+def equilibrium(problem: Problem) -> State | None:
+    """The state at V = 0 with constant quasi-Fermi potentials, or None.
+
+    Poisson's equation without lowering first, from the charge-free solution; then the
+    lowering, at once or in stages.
+    """
+    system = problem.system
+    nodes = system.x.size
+    old = np.zeros((nodes, 3))
+    patient = dataclasses.replace(SAFE, max_steps=STAGE_STEPS)
+    full = problem.lowering
+    base = np.zeros((nodes, 5))
+    base[:, model.PSI] = np.interp(system.x, system.x[[0, -1]], -system.barrier)
+    problem.lowering = 0.0
+    u = solve_newton(problem, SAFE, model.EQUILIBRIUM, base, old, 0.0, 1.0)
+    for stages in STAGES if full and u is not None else ():
+        v: np.ndarray | None = u
+        for stage in range(1, stages + 1):
+            problem.lowering = full * stage / stages
+            if v is not None:
+                v = solve_newton(problem, patient, model.EQUILIBRIUM, v, old, 0.0, 1.0)
+        if v is not None or stages == STAGES[-1]:
+            u = v
+            break
+    problem.lowering = full
+    if u is None:
+        return None
+    density = problem.densities(u)
+    problem.contact_density = density[[0, -1], :2].copy()
+    return State(time=0.0, voltage=0.0, u=u, density=density)
 
 
 def solve_transient(

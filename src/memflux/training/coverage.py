@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from memflux.device import FIELDS, FOLLOWS, QUANTITIES, Devices
-from memflux.space import DRIVE_PARAMETERS, Space
+from memflux.space import DRIVE_PARAMETERS, Space, same_constant
 from memflux.training.data import triangle_of
 from memflux.training.scaling import InputScaling
 from memflux.waveform import Triangle, Waveform
@@ -45,17 +45,16 @@ def _same(trained: Waveform, drive: Waveform) -> Bool[np.ndarray, " ..."]:
 def _reasons(space: Space, devices: Devices, drive: Waveform) -> np.ndarray:
     """One sentence a device [B], naming the first thing found outside."""
     reasons = np.full(len(devices), "outside the training space: the drive differs from that of training", dtype=object)
-    for name, value in _constants(space, devices, drive).items():
-        for row in np.flatnonzero(value[0] != value[1]):
+    for name, (mine, wanted, same) in _constants(space, devices, drive).items():
+        for row in np.flatnonzero(~same):
             reasons[row] = (
-                f"outside the training space: {name} = {_text(name, value[0][row])} differs from "
-                f"{_text(name, value[1][row])}"
+                f"outside the training space: {name} = {_text(name, mine[row])} differs from {_text(name, wanted[row])}"
             )
     values = InputScaling.of(space).values(devices, drive)
     unit = InputScaling.of(space).scale(values)
     for column in reversed(range(len(space.parameters))):
         p = space.parameters[column]
-        for row in np.flatnonzero((unit[:, column] < -SLACK) | (unit[:, column] > 1 + SLACK)):
+        for row in np.flatnonzero(~((unit[:, column] >= -SLACK) & (unit[:, column] <= 1 + SLACK))):
             reasons[row] = (
                 f"outside the training space: {p.name} = {_text(p.name, values[row, column])} is beyond "
                 f"{p.low:g} to {_text(p.name, p.high)}"
@@ -63,21 +62,22 @@ def _reasons(space: Space, devices: Devices, drive: Waveform) -> np.ndarray:
     return reasons
 
 
-def _constants(space: Space, devices: Devices, drive: Waveform) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Actual and trained values [B] of everything the space holds constant."""
+def _constants(space: Space, devices: Devices, drive: Waveform) -> dict[str, tuple[np.ndarray, ...]]:
+    """Actual and trained values [B] of everything the space holds constant, and where they are the same."""
     actual = devices.resolved()
     base = Devices.repeat(space.device, len(devices))
-    pairs = {}
-    for name in set(FIELDS) - set(space.names):
+    for name, other in FOLLOWS.items():
         wanted = getattr(base, name)
-        if name in FOLLOWS:
-            wanted = np.where(np.isnan(wanted), getattr(actual, FOLLOWS[name]), wanted)
-        pairs[name] = (getattr(actual, name), wanted)
+        base = base.replace(**{name: np.where(np.isnan(wanted), getattr(actual, other), wanted)})
+    pairs: dict[str, tuple[np.ndarray, ...]] = {
+        name: (getattr(actual, name), getattr(base, name), same_constant(name, actual, base))
+        for name in set(FIELDS) - set(space.names)
+    }
     if isinstance(drive, Triangle):
         for name in set(DRIVE_PARAMETERS) - set(space.names):
             wanted = np.full(len(devices), getattr(space, name))
             asked = np.broadcast_to(getattr(drive, name), wanted.shape)
-            pairs[name] = (np.where(np.isclose(asked, wanted, rtol=1e-12), wanted, asked), wanted)
+            pairs[name] = (asked, wanted, np.isclose(asked, wanted, rtol=1e-12))
     return dict(sorted(pairs.items()))
 
 
@@ -85,4 +85,6 @@ def _text(name: str, value: object) -> str:
     quantity = DRIVE_PARAMETERS.get(name) or QUANTITIES.get(name)
     if quantity is None:
         return str(value)
+    if value != value:
+        return "none"
     return f"{value:g}" + ("" if quantity.unit == "1" else f" {quantity.unit}")

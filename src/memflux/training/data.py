@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt64
 
-from memflux.device import FIELDS, Devices
+from memflux.device import Devices
 from memflux.errors import InvalidValue, check_numbers
 from memflux.space import Space
 from memflux.traces import Traces
@@ -151,10 +151,8 @@ def _check_inside(devices: Devices, drive: Waveform, space: Space) -> None:
 
 def _hash(devices: Devices, drive: Waveform | None) -> UInt64[np.ndarray, " B"]:
     """64 well-mixed bits a row, the same on every machine."""
-    resolved = devices.resolved()
     state = np.full(len(devices), 0x9E3779B97F4A7C15, dtype=np.uint64)
-    for name in FIELDS:
-        column = getattr(resolved, name)
+    for name, column in devices.identity().items():
         if name == "contact_density":
             names, place = np.unique(column.astype(str), return_inverse=True)
             bits = np.array([zlib.crc32(n.encode()) for n in names], dtype=np.uint64)[place]
