@@ -19,7 +19,7 @@ def example():
         current=1e-7,
         conduction=0.9e-7,
         levels=rng.random((3, 7, 4)),
-        fluxes=rng.random((3, 6)),
+        fluxes=rng.random((5, 6)),
         numbers=rng.random(5),
     )
 

@@ -1,10 +1,12 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
 from memflux.compact import CompactModel
 from memflux.errors import InvalidValue
 from memflux.space import Space
-from memflux.traces import Trace, Traces
+from memflux.traces import Profiles, Trace, Traces
 
 DEVICES, DRIVE = Space.preset("9d").sample(6, seed=0)
 TRACES = CompactModel(samples=16)(DEVICES, DRIVE)
@@ -49,3 +51,62 @@ def test_traces_of_different_grids_do_not_stack():
         Traces.stack([TRACES[0], other[0]])
     with pytest.raises(InvalidValue, match="rows has no entries"):
         Traces.stack([])
+
+
+def sweep():
+    """One cycle by hand: a resistor of 2 Ohm, and two looks inside of a slab of three nodes."""
+    time = np.array([0.0, 1.0, 2.0, 3.0, 4.0])
+    voltage = np.array([0.0, 1.0, 0.0, -1.0, 0.0])
+    rows = np.ones((2, 3))
+    profiles = Profiles(
+        time=np.array([1.0, 3.0]),
+        voltage=np.array([1.0, -1.0]),
+        lowering_left=np.zeros(2),
+        lowering_right=np.zeros(2),
+        x=np.array([0.0, 1.0, 3.0]),
+        psi=np.array([[0.0, 0.5, 1.0], [0.0, -0.5, -1.0]]),
+        phi_n=np.array([[0.0, 0.5, 1.0], [0.0, -0.5, -1.0]]),
+        phi_p=0.0 * rows,
+        phi_x=np.array([[0.0, 0.1, 0.2], [0.0, 0.1, 0.2]]),
+        n=rows,
+        p=rows,
+        vacancy=rows,
+        j_n=np.array([[4.0, 4.0], [-4.0, -4.0]]),
+        j_p=np.zeros((2, 2)),
+        j_x=np.array([[1.0, 0.0], [1.0, 0.0]]),
+        j_displacement=np.array([[-1.0, 0.0], [-1.0, 0.0]]),
+    )
+    return Trace(time=time, voltage=voltage, current=0.5 * voltage, period=4.0, cycles=1, profiles=profiles)
+
+
+def test_power_and_energy_are_what_the_drive_delivers():
+    t = sweep()
+    np.testing.assert_allclose(t.power, [0.0, 0.5, 0.0, 0.5, 0.0])
+    np.testing.assert_allclose(t.energy, [0.0, 0.25, 0.5, 0.75, 1.0])
+    one = TRACES[0].cycle()
+    assert one.energy[0] == 0.0
+    assert one.energy[-1] == pytest.approx(TRACES[0].energy[-1] - TRACES[0].energy[16])
+
+
+def test_energy_ends_where_the_trace_does():
+    current = np.array([0.0, 0.5, np.nan, np.nan, np.nan])
+    t = dataclasses.replace(sweep(), current=current, status_class="step_underflow")
+    np.testing.assert_allclose(t.energy, [0.0, 0.25, np.nan, np.nan, np.nan])
+    empty = dataclasses.replace(t, time=np.empty(0), voltage=np.empty(0), current=np.empty(0))
+    assert empty.energy.size == 0
+
+
+def test_what_follows_from_a_look_inside():
+    inside = sweep().profiles
+    np.testing.assert_allclose(inside.edges, [0.5, 2.0])
+    np.testing.assert_allclose(inside.field, [[-0.5, -0.25], [0.5, 0.25]])
+    np.testing.assert_allclose(inside.j_total, [[4.0, 4.0], [-4.0, -4.0]])
+    np.testing.assert_allclose(inside.dissipation, [[2.1, 1.0], [2.1, 1.0]])  # (4 V/2 + 0.1)/m; 4 V/2 over 2 m
+
+
+def test_looks_are_found_by_their_time():
+    inside = sweep().profiles
+    chosen = inside.at([3.0, 1.0, 1.1])
+    np.testing.assert_array_equal(chosen.time, [3.0, 1.0, 1.0])
+    np.testing.assert_array_equal(chosen.j_n[:, 0], [-4.0, 4.0, 4.0])
+    np.testing.assert_array_equal(chosen.x, inside.x)

@@ -32,7 +32,9 @@ class State:
     current: float  # A
     conduction: float  # A
     levels: Float[np.ndarray, "3 N 4"]  # n, p, x [m^-3] and psi [V]: last level, the one before, and before that
-    fluxes: Float[np.ndarray, "3 M"]  # m^-2 s^-1, of vacancies: past mean, last value, and its rate [m^-2 s^-2]
+    fluxes: Float[
+        np.ndarray, "5 M"
+    ]  # m^-2 s^-1: past mean of vacancies, its rate [m^-2 s^-2], and last values of x, n, p
     numbers: Float[np.ndarray, " R"]  # the solver's own: steps, lowerings, contact densities
 
     def save(self, path: str | Path) -> None:
@@ -55,7 +57,7 @@ class State:
                 arrays = {name: np.asarray(file[name], dtype=np.float64) for name in ARRAYS}
                 about = json.loads(str(file["about"]))
             nodes = arrays["levels"].shape[1]
-            if arrays["levels"].shape != (3, nodes, 4) or arrays["fluxes"].shape != (3, nodes - 1):
+            if arrays["levels"].shape != (3, nodes, 4) or arrays["fluxes"].shape != (5, nodes - 1):
                 raise ValueError("its arrays do not fit together")
             return cls(
                 device=Device.from_dict(about["device"]),

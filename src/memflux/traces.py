@@ -35,9 +35,18 @@ class History:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Profiles:
-    """The inside of one device at a few times."""
+    """The inside of one device at K times: potentials and densities at N nodes, currents through the M = N - 1 edges.
+
+    Current densities are positive towards the right contact's terminal, as `Trace.current`: positive
+    charge that moves to smaller x. The parts add up to one total, the same through every edge; at rest
+    all are 0. NaN where a look inside failed. Currents are those of the solver's discrete fluxes; under a
+    published control they carry the error that its Newton method leaves.
+    """
 
     time: Float[np.ndarray, " K"]  # s
+    voltage: Float[np.ndarray, " K"]  # V, between the contacts
+    lowering_left: Float[np.ndarray, " K"]  # V, image-charge lowering of the left barrier
+    lowering_right: Float[np.ndarray, " K"]  # V
     x: Float[np.ndarray, " N"]  # m
     psi: Float[np.ndarray, "K N"]  # V, electrostatic potential
     phi_n: Float[np.ndarray, "K N"]  # V, quasi-Fermi potential of electrons
@@ -46,6 +55,41 @@ class Profiles:
     n: Float[np.ndarray, "K N"]  # m^-3, electron density
     p: Float[np.ndarray, "K N"]  # m^-3, hole density
     vacancy: Float[np.ndarray, "K N"]  # m^-3, vacancy density
+    j_n: Float[np.ndarray, "K M"]  # A/m^2, current density of electrons
+    j_p: Float[np.ndarray, "K M"]  # A/m^2, of holes
+    j_x: Float[np.ndarray, "K M"]  # A/m^2, of vacancies
+    j_displacement: Float[np.ndarray, "K M"]  # A/m^2, -eps dE/dt
+
+    @property
+    def edges(self) -> Float[np.ndarray, " M"]:
+        """Midpoints of the edges [m]."""
+        return 0.5 * (self.x[1:] + self.x[:-1])
+
+    @property
+    def field(self) -> Float[np.ndarray, "K M"]:
+        """Electric field -dpsi/dx [V/m], barrier lowering included."""
+        return -np.diff(self.psi) / np.diff(self.x)
+
+    @property
+    def j_total(self) -> Float[np.ndarray, "K M"]:
+        """Total current density [A/m^2]."""
+        return self.j_n + self.j_p + self.j_x + self.j_displacement
+
+    @property
+    def dissipation(self) -> Float[np.ndarray, "K M"]:
+        """Heat that carriers and vacancies leave in the channel [W/m^3]: sum of j_a dphi_a/dx, never negative.
+
+        What they lose as they pass a contact's barrier is not in it.
+        """
+        parts = ((self.j_n, self.phi_n), (self.j_p, self.phi_p), (self.j_x, self.phi_x))
+        return sum((j * np.diff(phi) for j, phi in parts), np.zeros_like(self.j_n)) / np.diff(self.x)
+
+    def at(self, times: Sequence[float] | np.ndarray) -> Self:
+        """The looks nearest to `times` [s], in their order."""
+        rows = [int(np.abs(self.time - t).argmin()) for t in times]
+        return dataclasses.replace(
+            self, **{f.name: getattr(self, f.name)[rows] for f in dataclasses.fields(self) if f.name != "x"}
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -75,6 +119,18 @@ class Trace:
     def ok(self) -> bool:
         """Whether the whole drive was answered."""
         return self.status_class == SOLVED
+
+    @property
+    def power(self) -> Float[np.ndarray, " T"]:
+        """Power that the drive delivers [W]; negative where the device gives some back."""
+        return self.voltage * self.current
+
+    @property
+    def energy(self) -> Float[np.ndarray, " T"]:
+        """Energy [J] that the drive has delivered since the first level, by the trapezoidal rule."""
+        power = self.power
+        steps = 0.5 * (power[1:] + power[:-1]) * np.diff(self.time)
+        return np.concatenate([0.0 * power[:1], np.cumsum(steps)])
 
     def cycle(self, index: int = -1) -> Self:
         """The levels of one cycle, its end points included; history and profiles stay those of the whole."""

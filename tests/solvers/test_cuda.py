@@ -56,6 +56,10 @@ print(json.dumps({
     "worst": [float(np.abs(a.current - b.current).max() / np.abs(b.current).max()) for a, b in zip(there, here)],
     "alone": [bool(np.array_equal(a.current, b.current)) for a, b in zip(alone, there)],
     "psi": [float(np.abs(a.profiles.psi - b.profiles.psi).max()) for a, b in zip(there, here)],
+    "inside": [
+        float(np.abs(getattr(a.profiles, j) - getattr(b.profiles, j)).max() / np.abs(getattr(b.profiles, j)).max())
+        for a, b in zip(there, here) for j in ("j_n", "j_displacement")
+    ],
     "newton": [a.history.equilibrium_newton == b.history.equilibrium_newton
                and bool(np.array_equal(a.history.newton, b.history.newton)) for a, b in zip(there, here)],
 }))
@@ -82,6 +86,7 @@ def test_kernels_find_what_the_compiled_engine_finds(compared):
     assert set(compared["status"]) == {"solved"}
     assert max(compared["worst"]) < 1e-8
     assert max(compared["psi"]) < 1e-8
+    assert max(compared["inside"]) < 1e-6
     assert all(compared["newton"])
 
 

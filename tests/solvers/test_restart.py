@@ -60,11 +60,18 @@ def test_vacancies_are_kept_over_a_protocol_of_resets_sets_and_a_sweep():
     assert reads[0] != reads[2]  # the second train of resets meets another device
 
 
-def test_the_inside_at_the_start_is_that_of_the_state(first):
-    looked = simulate(DEVICE, CYCLE, control="fast", engine="compiled", profiles=[8.0])
-    again = simulate(DEVICE, CYCLE, control="fast", engine="compiled", profiles=[0.0], state=first.state)
-    np.testing.assert_allclose(again.profiles.vacancy[0], looked.profiles.vacancy[0], rtol=1e-3)
-    np.testing.assert_array_equal(again.profiles.vacancy[0], first.state.levels[0, :, 2])
+def test_the_inside_at_the_start_is_that_of_the_state():
+    """A sweep that is left at full voltage, where current flows."""
+    rise = PiecewiseLinear(times=np.array([0.0, 2.0]), voltages=np.array([0.0, 10.0]))
+    hold = PiecewiseLinear(times=np.array([0.0, 1.0]), voltages=np.array([10.0, 10.0]))
+    begun = simulate(DEVICE, rise, control="fast", engine="compiled", profiles=[2.0])
+    again = simulate(DEVICE, hold, control="fast", engine="compiled", profiles=[0.0], state=begun.state)
+    there, here = begun.profiles, again.profiles
+    np.testing.assert_array_equal(here.vacancy[0], begun.state.levels[0, :, 2])
+    np.testing.assert_allclose(here.vacancy[0], there.vacancy[0], rtol=1e-2)
+    np.testing.assert_allclose(here.j_total[0], begun.current[-1] / DEVICE.area, rtol=1e-9)
+    np.testing.assert_allclose(here.j_n[0], there.j_n[0], rtol=1e-2)
+    assert np.abs(here.j_displacement[0]).max() < 1e-6 * np.abs(here.j_n[0]).max()
 
 
 @pytest.mark.parametrize(

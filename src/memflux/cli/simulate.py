@@ -1,17 +1,24 @@
 """`memflux simulate`: one device, one drive, one curve."""
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from memflux.cli.output import Json, emit
-from memflux.errors import DataError, InvalidValue, MemfluxError
+from memflux.cli.output import Json, emit, progress
+from memflux.errors import DataError, InvalidValue, MissingDependency, check_choice, check_integer
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from memflux.device import Device
-    from memflux.traces import Trace
+    from memflux.traces import Profiles, Trace
     from memflux.waveform import Waveform
+
+PICTURES = (".png", ".svg", ".pdf")
+PHASES_INSIDE = (0.125, 0.375, 0.625, 0.875)  # a triangle's half amplitude on its ways up and down: other states
+MAX_FRAMES = 2000
 
 
 def simulate(
@@ -19,10 +26,11 @@ def simulate(
     change: Annotated[
         list[str] | None, typer.Option("--set", help="FIELD=VALUE of the device (energies in eV, else SI); repeatable.")
     ] = None,
-    amplitude: Annotated[float | None, typer.Option(help="Amplitude of the triangle [V]; default 10.")] = None,
-    period: Annotated[float | None, typer.Option(help="Period of the triangle \\[s]; default 8.")] = None,
+    waveform: Annotated[str, typer.Option(help="triangle or sine.")] = "triangle",
+    amplitude: Annotated[float | None, typer.Option(help="Amplitude [V]; default 10.")] = None,
+    period: Annotated[float | None, typer.Option(help="Period \\[s]; default 8.")] = None,
     cycles: Annotated[int, typer.Option(help="Cycles.")] = 2,
-    drive: Annotated[Path | None, typer.Option(help="CSV of time \\[s], voltage [V], instead of the triangle.")] = None,
+    drive: Annotated[Path | None, typer.Option(help="CSV of time \\[s], voltage [V], instead of --waveform.")] = None,
     control: Annotated[
         str, typer.Option(help="accurate, fast, reference, reference-S1, reference-Ex107.")
     ] = "accurate",
@@ -30,37 +38,110 @@ def simulate(
     samples: Annotated[int, typer.Option(help="Samples a cycle of accurate and fast.")] = 160,
     out: Annotated[Path | None, typer.Option(help="CSV to write: time, voltage, current.")] = None,
     plot: Annotated[Path | None, typer.Option(help="PNG, SVG or PDF of the I-V curve.")] = None,
+    inside: Annotated[
+        Path | None, typer.Option(help="PNG, SVG or PDF of bands, field, densities, currents and heat in the channel.")
+    ] = None,
+    profiles: Annotated[
+        str | None,
+        typer.Option(
+            help="Times \\[s] of --inside and --json, with commas; else --inside shows rest and four of the last cycle."
+        ),
+    ] = None,
+    animate: Annotated[Path | None, typer.Option(help="GIF or MP4 of the last cycle, inside and out.")] = None,
+    frames: Annotated[int, typer.Option(help="Frames of --animate, evenly in time.")] = 80,
     as_json: Json = False,
 ) -> None:
-    """Simulate one device with full physics.
+    """Simulate one device with full physics; look at its curve and inside it.
 
-    Example: memflux simulate --preset S2 --set barrier_left=0.12 --plot s2.png
+    Example: memflux simulate --preset S2 --set barrier_left=0.12 --plot s2.png --inside inside.png --animate s2.gif
     """
+    import numpy as np
+
     from memflux.device import Device
     from memflux.solvers.solver import simulate as run
-    from memflux.waveform import PiecewiseLinear, Triangle
 
     device = Device.preset(preset).replace(**_changes(change or []))
-    if drive is not None and (amplitude is not None or period is not None):
-        raise InvalidValue(f"--drive {drive} says all about the voltage; leave out --amplitude and --period.")
-    wave: Waveform = (
-        Triangle(
-            amplitude=10.0 if amplitude is None else amplitude, period=8.0 if period is None else period, cycles=cycles
-        )
-        if drive is None
-        else PiecewiseLinear.from_csv(drive, cycles=cycles)
-    )
-    for target in (out, plot):
-        if target is not None and not target.resolve().parent.is_dir():
-            raise DataError(f"{target} is not in an existing folder; make the folder first.")
-    trace = run(device, wave, control=control, engine=engine, samples=samples)
+    wave = _drive(waveform, amplitude, period, cycles, drive)
+    _check_targets(out, plot, inside, animate)
+    looks = _looks(profiles, inside, as_json, wave)
+    film = np.array([]) if animate is None else _film(frames, wave)
+    times = np.union1d(looks, film)
+    trace = run(device, wave, control=control, engine=engine, samples=samples, profiles=times if times.size else None)
     if out is not None:
         _write_csv(out, trace)
     if plot is not None:
         _draw(plot, trace, preset)
-    emit(_summary(device, trace, as_json), as_json, title=f"{preset} under {type(wave).__name__}")
+    if inside is not None and (seen := _seen(trace, looks)):
+        _draw_inside(inside, seen, device)
+    if animate is not None and (seen := _seen(trace, film)):
+        _film_of(animate, seen, device, as_json)
+    result = _summary(device, trace, as_json)
+    if as_json and profiles is not None and trace.profiles is not None:
+        result["profiles"] = _listed(trace.profiles.at(looks))
+    emit(result, as_json, title=f"{preset} under {type(wave).__name__}")
     if not trace.ok:
         raise typer.Exit(1)
+
+
+def _drive(kind: str, amplitude: float | None, period: float | None, cycles: int, path: Path | None) -> "Waveform":
+    from memflux.waveform import PiecewiseLinear, Sine, Triangle
+
+    if path is not None:
+        if amplitude is not None or period is not None or kind != "triangle":
+            raise InvalidValue(
+                f"--drive {path} says all about the voltage; leave out --waveform, --amplitude and --period."
+            )
+        return PiecewiseLinear.from_csv(path, cycles=cycles)
+    peak, duration = 10.0 if amplitude is None else amplitude, 8.0 if period is None else period
+    if check_choice("waveform", kind, ("triangle", "sine")) == "sine":
+        return Sine(amplitude=peak, period=duration, cycles=cycles)
+    return Triangle(amplitude=peak, period=duration, cycles=cycles)
+
+
+def _check_targets(out: Path | None, plot: Path | None, inside: Path | None, animate: Path | None) -> None:
+    """Refuse what could not be written before anything is solved."""
+    for target in (plot, inside):
+        if target is not None and target.suffix.lower() not in PICTURES:
+            raise InvalidValue(
+                f"{target} is no picture that can be written; give a name that ends in .png, .svg or .pdf."
+            )
+    for target in (out, plot, inside):
+        if target is not None and not target.resolve().parent.is_dir():
+            raise DataError(f"{target} is not in an existing folder; make the folder first.")
+    if plot is None and inside is None and animate is None:
+        return
+    try:
+        from memflux.platform.animation import check_animation
+    except ImportError:
+        raise MissingDependency("pictures need matplotlib; run pip install 'memflux[report]'.") from None
+    if animate is not None:
+        check_animation(animate)
+
+
+def _looks(text: str | None, inside: Path | None, as_json: bool, wave: "Waveform") -> "np.ndarray":
+    """Times [s] of the looks inside, sorted; the drive's own check says what is out of range."""
+    import numpy as np
+
+    if text is None:
+        if inside is None:
+            return np.array([])
+        phases = np.array([0.0, *(wave.cycles - 1 + p for p in PHASES_INSIDE)])
+        return phases * float(wave.periods())
+    if inside is None and not as_json:
+        raise InvalidValue(f"--profiles {text} would not be shown; add --inside FILE.png or --json.")
+    try:
+        return np.unique([float(part) for part in text.split(",")])
+    except ValueError:
+        raise InvalidValue(f"--profiles {text!r} is no list of times in s; write for example 1,2.5.") from None
+
+
+def _film(frames: int, wave: "Waveform") -> "np.ndarray":
+    """Times [s] of the frames: the last cycle from end to end."""
+    import numpy as np
+
+    period = float(wave.periods())
+    check_integer("frames", frames, low=2, high=MAX_FRAMES)
+    return np.linspace((wave.cycles - 1) * period, wave.cycles * period, frames)
 
 
 def _changes(texts: list[str]) -> dict[str, object]:
@@ -94,17 +175,30 @@ def _summary(device: "Device", trace: "Trace", full: bool) -> dict[str, object]:
         "levels": len(trace),
         "peak current [A]": float(abs(trace.current[trace.current == trace.current]).max(initial=0.0)),
         "symmetry": float(symmetry(trace)) if trace.ok else None,
+        "energy of the last cycle [J]": float(trace.cycle().energy[-1]) if trace.ok else None,
         "newton steps": history.newton_steps,
         "rejected steps": int(history.rejected.size),
         "seconds": history.wall_time,
     }
     if full:
-        curves = {
-            name: [None if v != v else v for v in getattr(trace, name).tolist()]
-            for name in ("time", "voltage", "current")
-        }
+        curves = {name: _plain(getattr(trace, name)) for name in ("time", "voltage", "current")}
         return result | {"device": device.to_dict()} | curves
     return result
+
+
+def _listed(seen: "Profiles") -> dict[str, object]:
+    """All that is known of the inside, by name; see `Profiles` for units."""
+    names = [f.name for f in dataclasses.fields(seen)] + ["edges", "field", "j_total", "dissipation"]
+    return {name: _plain(getattr(seen, name)) for name in names}
+
+
+def _plain(values: "np.ndarray") -> list[object]:
+    """Lists for JSON, in which None stands for what is not a number."""
+    import numpy as np
+
+    table = values.astype(object)
+    table[~np.isfinite(values)] = None
+    return table.tolist()
 
 
 def _write_csv(path: Path, trace: "Trace") -> None:
@@ -115,17 +209,33 @@ def _write_csv(path: Path, trace: "Trace") -> None:
 
 
 def _draw(path: Path, trace: "Trace", title: str) -> None:
-    try:
-        from memflux.platform.figures import single_curve
-    except ImportError:
-        raise MemfluxError("--plot needs matplotlib; run pip install 'memflux[report]'.") from None
-    figure = single_curve(trace, title)
-    try:
-        figure.savefig(path, dpi=160)
-    except (ValueError, OSError) as error:
-        raise DataError(
-            f"{path} cannot be written: {error}; give a .png, .svg or .pdf in an existing folder."
-        ) from None
+    from memflux.platform.figures import single_curve
+
+    single_curve(trace, title).savefig(path, dpi=160)
+
+
+def _seen(trace: "Trace", times: "np.ndarray") -> "Trace | None":
+    """The trace with those looks only; None where the solve failed before the first of them."""
+    import numpy as np
+
+    if trace.profiles is None:
+        return None
+    chosen = trace.profiles.at(times)
+    return dataclasses.replace(trace, profiles=chosen) if np.isfinite(chosen.psi).all(axis=1).any() else None
+
+
+def _draw_inside(path: Path, trace: "Trace", device: "Device") -> None:
+    from memflux.platform.inside_figures import inside
+
+    inside(trace, device).savefig(path, dpi=130)
+
+
+def _film_of(path: Path, trace: "Trace", device: "Device", quiet: bool) -> None:
+    from memflux.platform.animation import animate
+
+    with progress(quiet) as bar:
+        task = bar.add_task("frames", total=None, note="")
+        animate(trace, device, path, lambda done, count: bar.update(task, completed=done, total=count))
 
 
 def register(app: typer.Typer) -> None:

@@ -9,10 +9,9 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from memflux.traces import Profiles, Trace
+from memflux.traces import Trace
 
 INK, PHYSICS, MODEL, ACCENT, MUTED = "#22303c", "#22303c", "#d1495b", "#2e7d8c", "#9aa7b1"
-TIMES = ("#8fb8de", "#2e7d8c", "#22303c", "#d1495b", "#edae49")
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 9,
@@ -167,29 +166,6 @@ def fit(voltage: np.ndarray, target: np.ndarray, prediction: np.ndarray, physics
         axes[0].set_ylabel(f"current / {unit}")
         axes[1].set(ylabel=f"|current| / {unit}", yscale="log")
         axes[0].legend(loc="upper left")
-    return figure
-
-
-def profiles(inside: Profiles, voltages: Sequence[float]) -> Figure:
-    """Potential, vacancies and electrons along the channel at a few times."""
-    x = inside.x * 1e6
-    panels = [
-        (inside.psi, "electrostatic potential / V", "linear"),
-        (inside.vacancy, "vacancy density / m$^{-3}$", "log"),
-        (inside.n, "electron density / m$^{-3}$", "log"),
-    ]
-    panels = [p for p in panels if p[2] == "linear" or p[0].max() > 0]  # a device may have no vacancies
-    figure, axes = _figure(len(panels), 3.2 * len(panels), 3.0)
-    with matplotlib.rc_context(STYLE):
-        for ax, (values, name, scale) in zip(axes, panels, strict=True):
-            for k, (t, v) in enumerate(zip(inside.time, voltages, strict=True)):
-                ax.plot(x, values[k], color=TIMES[k % len(TIMES)], label=f"t = {t:g} s, V = {v:.3g} V")
-            ax.set(xlabel="position / µm", yscale=scale)
-            ax.set_title(name)
-            if scale == "log":
-                top = float(values.max())
-                ax.set_ylim(max(float(values.min()), top * 1e-12), top * 5)
-        axes[0].legend(loc="best", fontsize=7.5)
     return figure
 
 

@@ -17,6 +17,7 @@ from memflux.dataset import Dataset
 from memflux.device import QUANTITIES
 from memflux.metrics import on_off_ratio
 from memflux.platform import figures
+from memflux.platform.inside_figures import inside
 from memflux.platform.provenance import provenance
 from memflux.platform.run import RunFolder
 from memflux.solvers.solver import simulate
@@ -241,17 +242,15 @@ def _inside(m: _Material) -> Section:
     control = str(m.data.manifest.recipe.get("control", "accurate"))
     trace = simulate(device, drive, control=control, samples=m.data.manifest.samples, profiles=times)
     title = "Inside one device"
-    if trace.profiles is None:
+    if not trace.ok:
         return Section(title=title, text="", missing=f"the device of row {row} was not solved: {trace.status}.")
-    voltages = [float(v) for v in drive.voltage(trace.profiles.time)]
-    drawn = figures.profiles(trace.profiles, voltages)
     return Section(
         title=title,
         text=(
             f"Device {int(m.data.index[row])} of the data set, the one that switches most: what carriers and vacancies "
-            "do while the voltage is swept. The left contact is grounded; potentials count from the vacuum level."
+            "do while the voltage is swept. The left contact is grounded; energies count from its Fermi level."
         ),
-        images=((figures.embed(drawn), "potential, vacancy and electron density along the channel"),),
+        images=((figures.embed(inside(trace, device)), "bands, field, densities, currents and heat in the channel"),),
     )
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import time as clock
 from collections.abc import Sequence
-from typing import Protocol, no_type_check, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -11,17 +11,17 @@ from memflux.circuit import NO_CIRCUIT, Circuit
 from memflux.device import Device
 from memflux.solvers import lanes as at
 from memflux.solvers import march, newton_step
-from memflux.solvers.compiled import kernel
 from memflux.solvers.control import PhaseSteps, SolverControl
-from memflux.solvers.fermi import excess_half
+from memflux.solvers.inside import make_profiles
 from memflux.solvers.lanes import Batch, Lanes, scalars_of
 from memflux.solvers.petsc import PetscEngine
 from memflux.solvers.system import System, build_system
 from memflux.state import State
-from memflux.traces import SOLVED, History, Profiles, Trace
+from memflux.traces import SOLVED, History, Trace
 from memflux.waveform import Waveform
 
 NOTHING = np.array([])
+VACANCIES, ELECTRONS, HOLES = range(2, 5)  # rows of `State.fluxes` that are fluxes at its level
 SLICE = 2000  # Newton steps between two looks at the clock
 VERSION = "2"
 """Raised whenever the numbers of a solve change; rows of a data set carry it."""
@@ -119,7 +119,7 @@ def pack(systems: list[System], jobs: Sequence[Job], plans: list[Plan], steps: P
         newton=np.zeros((most, count), dtype=np.int64),
         rung=np.zeros((most, count), dtype=np.int64),
         summary=np.zeros((at.WHOLES, count), dtype=np.int64),
-        side=np.full((max(p.looks.size for p in plans), nodes, 4, count), np.nan),
+        side=np.full((max(p.looks.size for p in plans), nodes, 7, count), np.nan),
     )
 
 
@@ -143,7 +143,7 @@ def solve_device(job: Job, control: SolverControl, proceed: Proceed, lanes: Lane
     budget = control.newton_budget + control.newton_per_level * plan.time.size
     more = _enter(batch, lanes, job, system)
     equilibrium_cost = int(lanes.whole[at.NEWTON, 0])
-    rest = lanes.old[:, :, 0].copy()
+    first = first_look(lanes.old[:, :, 0], None if job.state is None else job.state.fluxes)
     late = False
     while more and not late:
         more = proceed(batch, lanes, 0, 0, SLICE, budget)
@@ -152,7 +152,7 @@ def solve_device(job: Job, control: SolverControl, proceed: Proceed, lanes: Lane
     if late and more:
         batch.summary[at.STATUS, 0] = at.OUT_OF_BUDGET
     trace = make_trace(batch, 0, system, job, plan, equilibrium_cost, clock.perf_counter() - began)
-    trace = with_profiles(trace, batch, 0, system, plan, job.profiles, rest)
+    trace = with_profiles(trace, batch, 0, system, plan, job.profiles, first)
     if not (job.keep_state and trace.ok):
         return trace
     return dataclasses.replace(trace, state=_leave(lanes, job, control, trace))
@@ -164,7 +164,7 @@ def _enter(batch: Batch, lanes: Lanes, job: Job, system: System) -> bool:
     if state is None:
         return bool(march.start(batch, lanes, 0, 0))
     lanes.old[:, :, 0], lanes.before[:, :, 0], lanes.earlier[:, :, 0] = state.levels
-    lanes.flux[:, 0], lanes.instant[:, 0], lanes.rate[:, 0] = state.fluxes
+    lanes.flux[:, 0], lanes.rate[:, 0], lanes.instant[:, 0] = state.fluxes[: VACANCIES + 1]
     lanes.real[:, 0] = state.numbers
     lanes.whole[:, 0] = 0
     lanes.u[:, :, 0] = lanes.old[:, :, 0]
@@ -182,7 +182,7 @@ def _leave(lanes: Lanes, job: Job, control: SolverControl, trace: Trace) -> Stat
         current=float(trace.current[-1]),
         conduction=float(trace.conduction[-1]),
         levels=np.stack([lanes.old[:, :, 0], lanes.before[:, :, 0], lanes.earlier[:, :, 0]]),
-        fluxes=np.stack([lanes.flux[:, 0], lanes.instant[:, 0], lanes.rate[:, 0]]),
+        fluxes=np.stack([lanes.flux[:, 0], lanes.rate[:, 0], *lanes.edge[:, 0, (2, 0, 1), 0].T]),
         numbers=lanes.real[:, 0].copy(),
     )
 
@@ -232,49 +232,20 @@ def _sentence(batch: Batch, i: int, status_class: str, plan: Plan, rows: np.ndar
     return f"no time step was small enough {where} ({steps})"
 
 
+def first_look(unknowns: np.ndarray, fluxes: np.ndarray | None = None) -> np.ndarray:
+    """The row [N, 7] of `Batch.side` at the first level: its unknowns [N, 4], and no flux or those of a state."""
+    look = np.zeros((len(unknowns), 7))
+    look[:, :4] = unknowns
+    if fluxes is not None:
+        look[:-1, 4:] = fluxes[[ELECTRONS, HOLES, VACANCIES]].T
+    return look
+
+
 def with_profiles(
-    trace: Trace, batch: Batch, i: int, system: System, plan: Plan, wanted: np.ndarray, rest: np.ndarray
+    trace: Trace, batch: Batch, i: int, system: System, plan: Plan, wanted: np.ndarray, first: np.ndarray
 ) -> Trace:
-    """The trace with the looks inside that were asked for; `rest` [N, 4] are the unknowns at rest."""
+    """The trace with the looks inside that were asked for; `first` is that of the first level."""
     if wanted.size == 0 or trace.status_class == "no_equilibrium":
         return trace
-    return dataclasses.replace(trace, profiles=_profiles(batch, i, system, plan, wanted, rest))
-
-
-def _profiles(batch: Batch, i: int, system: System, plan: Plan, wanted: np.ndarray, rest: np.ndarray) -> Profiles:
-    """Potentials and densities at the times `wanted`; NaN where a look inside failed or was not reached."""
-    at_rest = np.repeat(rest[None], np.count_nonzero(wanted <= 0.0), axis=0)
-    state = np.concatenate([at_rest, batch.side[: plan.looks.size, :, :, i]])
-    z, psi = system.z, state[..., 3]
-    phi = np.empty((3, *psi.shape))
-    for a in range(3):
-        if a == 2 and not system.vacancies:
-            phi[a] = 0.0
-            continue
-        c = state[..., a] / system.density[a]
-        excess = -np.log1p(-c) if a == 2 else _excess(np.ascontiguousarray(c))
-        phi[a] = psi + system.unit / z[a] * (np.log(c) + excess) - system.level[a]
-    return Profiles(
-        time=np.concatenate([np.zeros(len(at_rest)), plan.looks]),
-        x=system.x,
-        psi=psi - system.affinity,
-        phi_n=phi[0],
-        phi_p=phi[1],
-        phi_x=phi[2],
-        n=state[..., 0],
-        p=state[..., 1],
-        vacancy=state[..., 2] if system.vacancies else np.zeros_like(psi),
-    )
-
-
-def _excess(c: np.ndarray) -> np.ndarray:
-    found = np.empty_like(c)
-    _fill_excess(c.ravel(), found.ravel())
-    return found
-
-
-@kernel
-@no_type_check
-def _fill_excess(c, found):
-    for k in range(c.size):
-        found[k] = excess_half(c[k])[0]
+    looks = np.flatnonzero(plan.kind == at.SIDE)
+    return dataclasses.replace(trace, profiles=make_profiles(batch, i, system, looks, wanted, first))

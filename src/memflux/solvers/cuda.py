@@ -79,7 +79,7 @@ def device_bytes(nodes: int, plans: list[Plan]) -> int:
     """Memory of one device in a batch: its inputs and results, 8 bytes a number (see `Batch`)."""
     levels = max(p.time.size for p in plans)
     looks = max(p.looks.size for p in plans)
-    return 8 * (at.SCALARS + 2 * nodes + levels * (5 + at.OUTPUTS) + 4 * nodes * looks + at.WHOLES + 2)
+    return 8 * (at.SCALARS + 2 * nodes + levels * (5 + at.OUTPUTS) + 7 * nodes * looks + at.WHOLES + 2)
 
 
 def lane_count(nodes: int, devices: int) -> int:
@@ -102,8 +102,8 @@ def _solve_part(jobs: Sequence[Job], plans: list[Plan], control: SolverControl, 
     traces = []
     for i, (system, job, plan) in enumerate(zip(systems, jobs, plans, strict=True)):
         trace = packing.make_trace(batch, i, system, job, plan, int(run.cost[i]), seconds)
-        rest = run.rest[:, :, i] if run.rest.size else np.empty(run.rest.shape[:2])
-        traces.append(packing.with_profiles(trace, batch, i, system, plan, job.profiles, rest))
+        first = packing.first_look(run.rest[:, :, i] if run.rest.size else np.empty(run.rest.shape[:2]))
+        traces.append(packing.with_profiles(trace, batch, i, system, plan, job.profiles, first))
     return traces
 
 

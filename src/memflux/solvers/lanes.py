@@ -93,7 +93,9 @@ class Batch(NamedTuple):
     newton: np.ndarray  # [K, B] int, Newton steps a level
     rung: np.ndarray  # [K, B] int, highest rung of the ladder of rescues a level needed
     summary: np.ndarray  # [WHOLES, B] int, `Lanes.whole` at the end
-    side: np.ndarray  # [S, N, 4, B]: unknowns at levels of kind SIDE
+    side: (
+        np.ndarray
+    )  # [S, N, 7, B]: unknowns at levels of kind SIDE; fluxes [m^-2 s^-1] through the edge behind the node
 
 
 class Lanes(NamedTuple):

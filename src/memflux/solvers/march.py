@@ -353,3 +353,5 @@ def _record(batch, lanes, i, j, total, conduction):
         for k in range(lanes.u.shape[0]):
             for a in range(4):
                 batch.side[row, k, a, i] = lanes.u[k, a, j]
+            for a in range(3 if k < lanes.edge.shape[0] else 0):
+                batch.side[row, k, 4 + a, i] = lanes.edge[k, 0, a, j]

@@ -307,6 +307,27 @@ def apply_update(u, update, damp, h, reference):
 
 @numba.njit(cache=True)
 @no_type_check
+def particle_current(k, a, u, n, lnf, h, z, mobility, s):
+    """Current density [A/m^2] of carrier `a` along x through edge k."""
+    q = z[a] * (u[k + 1, a] - u[k, a]) / s[UNIT] - (lnf[k + 1, a] - lnf[k, a])
+    scale = -z[a] * ELEMENTARY_CHARGE * s[UNIT] * mobility[a] / h[k]
+    return edge_flux(scale, q, n[k, a], n[k + 1, a])[0]
+
+
+@numba.njit(cache=True)
+@no_type_check
+def currents_inside(u, n, u_old, dt, h, volume, z, band, level, mobility, emission, s, lnf, j):
+    """Fill j [N - 1, 4] in A/m^2, positive to the left as terminal currents are: carriers, displacement."""
+    for k in range(h.size):
+        for a in range(3):
+            there = a < 2 or s[VACANCIES] != 0.0
+            j[k, a] = -particle_current(k, a, u, n, lnf, h, z, mobility, s) if there else 0.0
+        lift = (u[k + 1, PSI] - u[k, PSI]) - (u_old[k + 1, PSI] - u_old[k, PSI])
+        j[k, 3] = s[EPS] * lift / (h[k] * dt)
+
+
+@numba.njit(cache=True)
+@no_type_check
 def terminal_current(u, n, u_old, n_old, dt, h, volume, z, band, level, mobility, emission, s, lnf):
     """Particle current and total current density [A/m^2] into the right contact.
 
@@ -326,10 +347,7 @@ def terminal_current(u, n, u_old, n_old, dt, h, volume, z, band, level, mobility
         for k in range(nodes):
             storage += volume[k] * (x / length) * z[a] * ELEMENTARY_CHARGE * (n[k, a] - n_old[k, a]) / dt
             if k < nodes - 1:
-                q = z[a] * (u[k + 1, a] - u[k, a]) / s[UNIT] - (lnf[k + 1, a] - lnf[k, a])
-                scale = -z[a] * ELEMENTARY_CHARGE * s[UNIT] * mobility[a] / h[k]
-                j, _, _, _ = edge_flux(scale, q, n[k, a], n[k + 1, a])
-                flux -= j * h[k] / length
+                flux -= particle_current(k, a, u, n, lnf, h, z, mobility, s) * h[k] / length
                 x += h[k]
     last = nodes - 1
     change = (u[last, PSI] - u[0, PSI]) - (u_old[last, PSI] - u_old[0, PSI])

@@ -10,7 +10,7 @@ from memflux.solvers import lanes as at
 from memflux.solvers.compiled import inlined, kernel
 from memflux.solvers.newton_step import CHARGE_X, DT, EPS, LENGTH, UNIT, W_L, Q
 
-MEAN, NEW, ERROR = range(3, 6)  # columns of `Lanes.upper` between steps: a vacancy flux, at the new level, its error
+MEAN, ERROR = 3, 4  # columns of `Lanes.upper` between steps: the mean vacancy flux of the step, its error
 LARGEST_CUT = 0.8  # share of the free sites of a node that a prediction may fill
 FULLEST = 1.0 - 1e-13  # occupation of vacancy sites that rounding still tells from 1
 MAX_BEND = 1.0  # share of the curvature that is believed where steps grow
@@ -154,7 +154,7 @@ def currents(batch, lanes, i, j):
 
     Fluxes are those of the last linear system at its solution: with them every node balances
     to round-off. Total current: mean of fluxes and displacement over x (Ramo, Shockley), the same through every
-    edge. Particle current: test function x/L. Leaves the vacancy fluxes for `local_error` and `keep_past`.
+    edge. Particle current: test function x/L. Leaves the fluxes at the new level in `Lanes.edge`.
     """
     s, u, old = batch.scalars, lanes.u, lanes.old
     last = u.shape[0] - 1
@@ -173,8 +173,8 @@ def currents(batch, lanes, i, j):
             if a == 2:
                 mean = f
                 f = (f - (1.0 - lanes.weight[k, j]) * lanes.flux[k, j]) / lanes.weight[k, j]
-                lanes.upper[k, 0, MEAN, j], lanes.upper[k, 0, NEW, j] = mean, f
-                lanes.upper[k, 0, ERROR, j] = _flux_error(lanes, k, j, f)
+                lanes.upper[k, 0, MEAN, j], lanes.upper[k, 0, ERROR, j] = mean, _flux_error(lanes, k, j, f)
+            lanes.edge[k, 0, a, j] = f
             through += batch.h[k, i] * _charge(batch, i, a) * f
     lift = (u[last, 3, j] - u[0, 3, j]) - (old[last, 3, j] - old[0, 3, j])
     flux = -Q * through / length
@@ -211,7 +211,7 @@ def keep_past(lanes, j):
     dt, age = real[DT, j], real[at.AGE, j]
     kept = max(1.0 - _trust(lanes, j), 0.0) if age > 0.0 else 0.0
     for k in range(lanes.flux.shape[0]):
-        mean, f = lanes.upper[k, 0, MEAN, j], lanes.upper[k, 0, NEW, j]
+        mean, f = lanes.upper[k, 0, MEAN, j], lanes.edge[k, 0, 2, j]
         rate = (f - lanes.instant[k, j]) / dt
         lanes.rate[k, j] = rate + kept * (lanes.rate[k, j] - rate)
         lanes.flux[k, j] = mean + kept * (lanes.flux[k, j] - mean)

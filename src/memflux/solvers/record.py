@@ -34,6 +34,7 @@ class Record:
         self.grid = levels
         self.levels: list[Level] = []
         self.snapshots: list[State] = []
+        self.currents: list[np.ndarray] = []  # [N - 1, 4] A/m^2 of each snapshot
         self.waiting = sorted(profiles.tolist())
         self.equilibrium_cost = 0
         self._side_step = side_step
@@ -45,6 +46,7 @@ class Record:
         self._keep(state, 0.0, 0.0)
         while self.waiting and self.waiting[0] <= 0.0:
             self.snapshots.append(state)
+            self.currents.append(np.zeros((state.u.shape[0] - 1, 4)))
             self.waiting.pop(0)
 
     def accept(self, old: State, new: State) -> None:
@@ -62,8 +64,14 @@ class Record:
         """The state at `at`, by a side step whose cost does not count."""
         spent = self.problem.newton_steps
         side = new if at == new.time else self._side_step(old, at)
-        self.snapshots.append(side if side is not None else new)
-        self.problem.newton_steps = spent
+        side = side if side is not None else new
+        problem = self.problem
+        problem.densities(side.u)
+        parts = np.empty((side.u.shape[0] - 1, 4))
+        model.currents_inside(side.u, side.density, old.u, side.time - old.time, *problem.packed, problem.lnf, parts)
+        self.snapshots.append(side)
+        self.currents.append(parts)
+        problem.newton_steps = spent
 
     def _keep(self, state: State, conduction: float, total: float) -> None:
         left, right = state.u[[0, -1], model.W]
@@ -117,6 +125,7 @@ class Record:
         system = self.problem.system
         u = np.stack([s.u for s in self.snapshots])
         density = np.stack([s.density for s in self.snapshots])
+        j = np.stack(self.currents)
         return Profiles(
             time=np.array([s.time for s in self.snapshots]),
             x=system.x,
@@ -127,4 +136,11 @@ class Record:
             n=density[..., 0],
             p=density[..., 1],
             vacancy=density[..., 2],
+            j_n=j[..., 0],
+            j_p=j[..., 1],
+            j_x=j[..., 2],
+            j_displacement=j[..., 3],
+            voltage=np.array([s.voltage for s in self.snapshots]),
+            lowering_left=u[:, 0, model.W],
+            lowering_right=u[:, -1, model.W],
         )
