@@ -79,6 +79,12 @@ def test_holes_are_drawn_where_they_matter():
     device = S2.replace(band_gap=0.3, vacancy_site_density=0.0, donor_density=1e20, barrier_left=0.1, barrier_right=0.1)
     axes = panels(inside_figures.inside(look(device), device))
     assert [line.get_linestyle() for line in axes["density / m$^{-3}$"].lines].count("--") == len(LOOKS)
+    assert "holes" in current_parts(axes)
+    assert "holes" not in current_parts(panels(inside_figures.inside(look(), S2)))
+
+
+def current_parts(axes):
+    return [text.get_text() for text in axes["|current density| / A m$^{-2}$"].get_legend().get_texts()]
 
 
 def test_looks_that_failed_are_left_out_and_none_at_all_is_said():

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from memflux.device import Device
 from memflux.errors import DataError, InvalidValue, MissingDependency
 from memflux.platform.figures import ACCENT, INK, MODEL, MUTED, STYLE, ampere_scale
-from memflux.platform.inside_figures import HOLES_MATTER, band_edges, length_scale, log_range, seen_profiles
+from memflux.platform.inside_figures import HOLES_MATTER, band_edges, length_scale, log_range, nothing, seen_profiles
 from memflux.traces import Profiles, Trace
 
 FRAMES_A_SECOND = 12
@@ -88,7 +88,7 @@ def _scene(trace: Trace, seen: Profiles, device: Device) -> _Scene:
         _label(axes[1, 1], seen, "vacancy density / m$^{-3}$")
         axes[1, 1].set(yscale="log", ylim=log_range(seen.vacancy))
     else:
-        axes[1, 1].set_axis_off()
+        nothing(axes[1, 1], "no vacancies")
     scene = _Scene(figure, path, dot, moving)
     _show(scene, trace, seen, device, 0)
     figure.draw_without_rendering()

@@ -14,12 +14,13 @@ from memflux.errors import InvalidValue
 from memflux.platform.figures import MUTED, STYLE, ampere_scale
 from memflux.traces import Profiles, Trace
 
-LineStyle = Literal["-", "--", ":"]
+LineStyle = Literal["-", "-.", "--", ":"]
 
 SHOWN_DECADES = 12  # below the largest value of a panel with a log scale
-HOLES_MATTER = 1e-6  # of the electrons: holes below this are no line
+HOLES_MATTER = 1e-6  # of the electrons, in density or current: holes below this are no line
 PARTS: tuple[tuple[str, str, LineStyle], ...] = (
     ("j_n", "electrons", "-"),
+    ("j_p", "holes", "-."),
     ("j_x", "vacancies", "--"),
     ("j_displacement", "displacement", ":"),
 )
@@ -44,7 +45,7 @@ def inside(trace: Trace, device: Device) -> Figure:
         if seen.vacancy.max() > 0.0:
             _log(axes[1, 1], seen, seen.vacancy, "vacancy density / m$^{-3}$", colors)
         else:
-            axes[1, 1].set_axis_off()
+            nothing(axes[1, 1], "no vacancies")
         _parts(axes[1, 2], seen, colors)
         _log(axes[1, 3], seen, seen.dissipation, "dissipated power / W m$^{-3}$", colors)
         names = [
@@ -80,6 +81,12 @@ def log_range(values: np.ndarray) -> tuple[float, float]:
     positive = values[np.isfinite(values) & (values > 0.0)]
     top = float(positive.max(initial=1e-300))
     return max(float(positive.min(initial=top)), top * 10.0**-SHOWN_DECADES) / 2.0, top * 3.0
+
+
+def nothing(ax: Axes, why: str) -> None:
+    """An empty panel that says why."""
+    ax.set_axis_off()
+    ax.text(0.5, 0.5, why, ha="center", color=MUTED, transform=ax.transAxes)
 
 
 def _along(ax: Axes, seen: Profiles, name: str) -> None:
@@ -132,8 +139,7 @@ def _field(ax: Axes, seen: Profiles, colors: np.ndarray) -> None:
 def _lowering(ax: Axes, trace: Trace, seen: Profiles, colors: np.ndarray) -> None:
     """Both barriers over the whole drive, and at the moments."""
     if not (seen.lowering_left.any() or seen.lowering_right.any()):
-        ax.set_axis_off()
-        ax.text(0.5, 0.5, "no barrier lowering", ha="center", color=MUTED, transform=ax.transAxes)
+        nothing(ax, "no barrier lowering")
         return
     history = trace.history
     if history is not None:
@@ -156,11 +162,12 @@ def _electrons(ax: Axes, seen: Profiles, colors: np.ndarray) -> None:
 
 def _parts(ax: Axes, seen: Profiles, colors: np.ndarray) -> None:
     """Magnitudes of the current parts; that of the holes only where it is one."""
-    shown = [p for p in PARTS if np.abs(getattr(seen, p[0])).max() > 0.0]
+    least = {"j_p": HOLES_MATTER * float(np.abs(seen.j_n).max())}
+    shown = [p for p in PARTS if np.abs(getattr(seen, p[0])).max() > least.get(p[0], 0.0)]
     for name, _, style in shown:
         _plain(ax, seen, np.abs(getattr(seen, name)), "|current density| / A m$^{-2}$", colors, style)
     small = max(float(np.abs(seen.j_x).max()), float(np.abs(seen.j_displacement).max()))
-    largest = float(np.abs(seen.j_n).max(initial=small))
+    largest = max(float(np.abs(seen.j_n).max()), float(np.abs(seen.j_p).max()), small)
     if largest > 0.0:
         ax.set(yscale="log", ylim=(1e-3 * small, 10.0 * largest))
     _styles(ax, [(name, style) for _, name, style in shown])
