@@ -43,7 +43,7 @@ def test_what_is_no_state_is_refused(tmp_path, content):
 
 
 def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(DataError, match=r"nothing\.npz"):
+    with pytest.raises(DataError, match=r"nothing\.npz cannot be read"):
         State.load(tmp_path / "nothing.npz")
 
 

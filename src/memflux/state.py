@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
@@ -10,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from memflux.device import Device
-from memflux.errors import DataError, MemfluxError
+from memflux.errors import DataError
 
 LARGEST_FILE = 2**26  # bytes
 ARRAYS = ("levels", "fluxes", "numbers")
@@ -54,32 +55,27 @@ class State:
             if Path(path).stat().st_size > LARGEST_FILE:
                 raise DataError(f"{path} is larger than {LARGEST_FILE} bytes and no saved state; give another file.")
             with np.load(path, allow_pickle=False) as file:
-                arrays = {name: np.asarray(file[name], dtype=np.float64) for name in ARRAYS}
-                about = json.loads(str(file["about"]))
-            nodes = arrays["levels"].shape[1]
-            if arrays["levels"].shape != (3, nodes, 4) or arrays["fluxes"].shape != (5, nodes - 1):
-                raise ValueError("its arrays do not fit together")
-            return cls(
-                device=Device.from_dict(about["device"]),
-                control=str(about["control"]),
-                solver_version=str(about["solver_version"]),
-                voltage=float(about["voltage"]),
-                current=float(about["current"]),
-                conduction=float(about["conduction"]),
-                levels=arrays["levels"],
-                fluxes=arrays["fluxes"],
-                numbers=arrays["numbers"],
-            )
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            TypeError,
-            AttributeError,
-            IndexError,
-            EOFError,
-            zipfile.BadZipFile,
-        ) as error:
-            if isinstance(error, MemfluxError):
-                raise
-            raise DataError(f"{path} is no saved state: {error}; give a file that State.save wrote.") from None
+                return cls._from_arrays({name: file[name] for name in file.files})
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error}; give a file that State.save wrote.") from None
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, EOFError, zipfile.BadZipFile):
+            raise DataError(f"{path} is no saved state; give a file that State.save wrote.") from None
+
+    @classmethod
+    def _from_arrays(cls, parts: Mapping[str, np.ndarray]) -> Self:
+        about = json.loads(str(parts["about"]))
+        levels, fluxes, numbers = (np.asarray(parts[name], dtype=np.float64) for name in ARRAYS)
+        nodes = levels.shape[1]
+        if levels.shape != (3, nodes, 4) or fluxes.shape != (5, nodes - 1) or numbers.ndim != 1:
+            raise ValueError("arrays that do not fit together")
+        return cls(
+            device=Device.from_dict(about["device"]),
+            control=str(about["control"]),
+            solver_version=str(about["solver_version"]),
+            voltage=float(about["voltage"]),
+            current=float(about["current"]),
+            conduction=float(about["conduction"]),
+            levels=levels,
+            fluxes=fluxes,
+            numbers=numbers,
+        )

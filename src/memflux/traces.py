@@ -20,7 +20,7 @@ class History:
     """How one simulation went: cost, rejections, and whether a rescue was needed."""
 
     newton: Int[np.ndarray, " K"]  # Newton steps of each accepted time level
-    rejected: Float[np.ndarray, " R"]  # times [s] of the levels from which a step was rejected
+    rejected: Float[np.ndarray, " R"]  # times [s] of the levels that Newton's method did not reach at once
     equilibrium_newton: int  # Newton steps of the equilibrium solve
     rescues: int  # levels that had to be reached in smaller steps
     wall_time: float  # s

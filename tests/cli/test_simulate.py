@@ -112,6 +112,11 @@ def test_a_drive_from_a_file(tmp_path):
         (["--animate", "sweep.gif", "--frames", "1"], "frames = 1 is out of range"),
         (["--profiles", "1"], "--profiles 1 would not be shown; add --inside FILE.png or --json"),
         (["--profiles", "1;2", "--json"], "--profiles '1;2' is no list of times in s"),
+        (["--source", "charge"], "source = 'charge' is not known"),
+        (["--compliance", "0"], "compliance = 0 A is out of range"),
+        (["--from-state", "nothing.npz"], "nothing.npz cannot be read"),
+        (["--control", "reference", "--save-state", "s.npz"], "control = 'reference' leaves no state"),
+        (["--save-state", "/nowhere/at/all.npz"], "is not in an existing folder"),
         (["--profiles", "1,99", "--json"], "profiles[1] = 99 s is out of range"),
     ],
 )
@@ -127,3 +132,18 @@ def test_a_vacancy_density_is_set_like_any_field():
     done = call("--preset", "S2", "--set", "mean_vacancy_density=5e23", "--json", *COARSE)
     assert done.exit_code == 0
     assert json.loads(done.stdout)["device"]["mean_vacancy_density"] == 5e23
+
+
+def test_a_circuit_and_a_state_to_go_on_from(tmp_path):
+    saved = str(tmp_path / "s.npz")
+    circuit = ["--series-resistance", "1e4", "--compliance", "5e-5"]
+    first = json.loads(call("--preset", "S2", *circuit, "--save-state", saved, "--json", *COARSE).stdout)
+    assert first["peak current [A]"] == pytest.approx(5e-5, rel=1e-9)
+    again = json.loads(call("--from-state", saved, "--json", *COARSE).stdout)
+    assert again["device"] == first["device"]
+    assert again["current"][0] == first["current"][-1]
+
+
+def test_a_current_source():
+    done = call("--preset", "S2", "--source", "current", "--amplitude", "3e-5", "--json", *COARSE)
+    assert json.loads(done.stdout)["peak current [A]"] == pytest.approx(3e-5, rel=1e-9)

@@ -22,7 +22,9 @@ MAX_FRAMES = 2000
 
 
 def simulate(
-    preset: Annotated[str, typer.Option(help="seed, S1, S2, Ex107, fit-a or fit-b.")] = "seed",
+    preset: Annotated[
+        str | None, typer.Option(help="seed (default), S1, S2, Ex107, fit-a or fit-b.", show_default=False)
+    ] = None,
     change: Annotated[
         list[str] | None, typer.Option("--set", help="FIELD=VALUE of the device (energies in eV, else SI); repeatable.")
     ] = None,
@@ -31,6 +33,13 @@ def simulate(
     period: Annotated[float | None, typer.Option(help="Period \\[s]; default 8.")] = None,
     cycles: Annotated[int, typer.Option(help="Cycles.")] = 2,
     drive: Annotated[Path | None, typer.Option(help="CSV of time \\[s], voltage [V], instead of --waveform.")] = None,
+    source: Annotated[str, typer.Option(help="voltage, or current: then amplitudes are in A.")] = "voltage",
+    series_resistance: Annotated[float, typer.Option(help="Resistor before the device [Ohm].")] = 0.0,
+    compliance: Annotated[float | None, typer.Option(help="Compliance current of the source [A]; none.")] = None,
+    from_state: Annotated[
+        Path | None, typer.Option(help="State (.npz) of --save-state to go on from, with its device.")
+    ] = None,
+    save_state: Annotated[Path | None, typer.Option(help="Write the state at the end, for --from-state.")] = None,
     control: Annotated[
         str, typer.Option(help="accurate, fast, reference, reference-S1, reference-Ex107.")
     ] = "accurate",
@@ -57,20 +66,40 @@ def simulate(
     """
     import numpy as np
 
+    from memflux.circuit import Circuit
     from memflux.device import Device
+    from memflux.solvers.control import SolverControl
     from memflux.solvers.solver import simulate as run
+    from memflux.state import State
 
-    device = Device.preset(preset).replace(**_changes(change or []))
+    if save_state is not None and SolverControl.preset(control).adaptive:
+        raise InvalidValue(f"control = {control!r} leaves no state; choose accurate or fast, or drop --save-state.")
+    state = None if from_state is None else State.load(from_state)
+    name = preset or ("seed" if from_state is None else from_state.name)
+    device = state.device if state is not None and preset is None else Device.preset(name)
+    device = device.replace(**_changes(change or []))
+    circuit = Circuit(source=source, series_resistance=series_resistance, compliance=compliance)
     wave = _drive(waveform, amplitude, period, cycles, drive)
-    _check_targets(out, plot, inside, animate)
+    _check_targets(out, save_state, plot, inside, animate)
     looks = _looks(profiles, inside, as_json, wave)
     film = np.array([]) if animate is None else _film(frames, wave)
     times = np.union1d(looks, film)
-    trace = run(device, wave, control=control, engine=engine, samples=samples, profiles=times if times.size else None)
+    trace = run(
+        device,
+        wave,
+        control=control,
+        engine=engine,
+        samples=samples,
+        profiles=times if times.size else None,
+        circuit=circuit,
+        state=state,
+    )
+    if save_state is not None and trace.state is not None:
+        trace.state.save(save_state)
     if out is not None:
         _write_csv(out, trace)
     if plot is not None:
-        _draw(plot, trace, preset)
+        _draw(plot, trace, name)
     if inside is not None and (seen := _seen(trace, looks)):
         _draw_inside(inside, seen, device)
     if animate is not None and (seen := _seen(trace, film)):
@@ -78,7 +107,7 @@ def simulate(
     result = _summary(device, trace, as_json)
     if as_json and profiles is not None and trace.profiles is not None:
         result["profiles"] = _listed(trace.profiles.at(looks))
-    emit(result, as_json, title=f"{preset} under {type(wave).__name__}")
+    emit(result, as_json, title=f"{name} under {type(wave).__name__}")
     if not trace.ok:
         raise typer.Exit(1)
 
@@ -98,14 +127,16 @@ def _drive(kind: str, amplitude: float | None, period: float | None, cycles: int
     return Triangle(amplitude=peak, period=duration, cycles=cycles)
 
 
-def _check_targets(out: Path | None, plot: Path | None, inside: Path | None, animate: Path | None) -> None:
+def _check_targets(
+    out: Path | None, save_state: Path | None, plot: Path | None, inside: Path | None, animate: Path | None
+) -> None:
     """Refuse what could not be written before anything is solved."""
     for target in (plot, inside):
         if target is not None and target.suffix.lower() not in PICTURES:
             raise InvalidValue(
                 f"{target} is no picture that can be written; give a name that ends in .png, .svg or .pdf."
             )
-    for target in (out, plot, inside):
+    for target in (out, save_state, plot, inside):
         if target is not None and not target.resolve().parent.is_dir():
             raise DataError(f"{target} is not in an existing folder; make the folder first.")
     if plot is None and inside is None and animate is None:

@@ -29,7 +29,7 @@ from memflux.waveform import MAX_LEVELS, Waveform
 
 ENGINES = ("auto", "petsc", "compiled", "cuda")
 ACCURATE_SAMPLES = 160
-MAX_JUMP = 1e-6  # V, between the end of a drive and the start of the next
+MAX_JUMP = 0.1  # V, from the end of a drive to the start of the next; smaller ones are part of the first step
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
