@@ -149,3 +149,14 @@ def test_a_batch_with_one_period_for_all():
 def test_a_grid_has_bounded_size():
     with pytest.raises(InvalidValue, match="samples = 1000001 is out of range; give a whole number from 4 to 1000000"):
         Triangle(amplitude=1.0, period=1.0, cycles=10).grid(1_000_001)
+
+
+def test_a_cell_is_read_at_the_end_of_the_read_hold():
+    pulses = PulseTrain(amplitude=-5.0, width=7e-3, ramp=3e-3, rest=2e-3, read_voltage=0.2, cycles=3)
+    times = pulses.read_times()
+    assert times.shape == (3,)
+    np.testing.assert_allclose(pulses.voltage(times), 0.2)
+    np.testing.assert_allclose(pulses.voltage(times + 1e-6), 0.19)
+    np.testing.assert_allclose(np.diff(times), pulses.periods())
+    batch = PulseTrain(amplitude=np.array([-5.0, 2.0]), width=7e-3, ramp=3e-3, rest=2e-3, cycles=3)
+    assert batch.read_times().shape == (2, 3)

@@ -237,6 +237,11 @@ class PulseTrain(AbstractWaveform):
     def __post_init__(self) -> None:
         _check_shape_numbers(self)
 
+    def read_times(self) -> np.ndarray:
+        """The end of the hold of every read pulse [s], [cycles] or [B, cycles]: where a cell is read."""
+        time, _ = self._knots()
+        return (np.arange(self.cycles) * time[..., -1:]) + time[..., -2:-1]
+
     def _knots(self) -> tuple[np.ndarray, np.ndarray]:
         """Corner times [s] and voltages [V] of one cycle, [9] or [B, 9]."""
         low = np.zeros(())

@@ -25,6 +25,13 @@ def test_levels_lie_in_order_and_a_look_inside_comes_before_the_level_of_its_tim
     np.testing.assert_array_equal(plan.looks, [1.0, 1.5, 2.0])  # t = 0 needs no step
 
 
+def test_a_level_that_is_there_but_for_rounding_is_not_visited_twice():
+    recorded = np.array([0.1 + 0.2, 1.0])
+    plan = batch.plan_levels(recorded, np.array([0.0, 0.3, 0.5, 0.5, 1.0 - 1e-15]), batch.NOTHING)
+    np.testing.assert_array_equal(plan.time, [0.0, recorded[0], 0.5, 1.0])
+    np.testing.assert_array_equal(plan.kind, [at.HIDDEN, at.RECORDED, at.HIDDEN, at.RECORDED])
+
+
 def test_devices_with_fewer_levels_are_padded():
     systems = [build_system(d, SolverControl.preset("fast")) for d in (Device(), Device.preset("S2"))]
     plans = [batch.plan_levels(np.linspace(0.0, 1.0, n), batch.NOTHING, batch.NOTHING) for n in (3, 5)]

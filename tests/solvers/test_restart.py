@@ -36,6 +36,13 @@ def test_a_drive_that_is_cut_in_two_gives_the_numbers_of_the_whole(tmp_path, con
     assert ended.conduction[0] == begun.conduction[-1]
 
 
+def test_the_state_is_that_of_the_end_whatever_is_returned(first):
+    part = simulate(DEVICE, CYCLE, control="fast", engine="compiled", at=[2.0])
+    for name in ("voltage", "current", "conduction"):
+        assert getattr(part.state, name) == getattr(first.state, name)
+    np.testing.assert_array_equal(part.state.levels, first.state.levels)
+
+
 def test_engines_go_on_from_the_states_of_each_other(first):
     pytest.importorskip("petsc4py", exc_type=ImportError)
     here, there = (simulate(DEVICE, CYCLE, control="fast", engine=e, state=first.state) for e in ("compiled", "petsc"))

@@ -99,3 +99,28 @@ def test_corners_that_miss_the_grid_are_visited():
 def test_no_devices_is_a_mistake():
     with pytest.raises(InvalidValue, match="devices has no entries; give at least one device"):
         COARSE(Devices.repeat(Device(), 0), DRIVE)
+
+
+def test_chosen_times_are_returned_and_change_no_number():
+    device, drive = Device.preset("S2"), Triangle(amplitude=10.0, period=8.0, cycles=1)
+    whole = simulate(device, drive, control="fast", engine="compiled")
+    part = simulate(device, drive, control="fast", engine="compiled", at=whole.time[[3, 50, 160]])
+    np.testing.assert_array_equal(part.current, whole.current[[3, 50, 160]])
+    rows = simulate(Devices.of([device, device]), drive, control="fast", engine="compiled", at=[2.0])
+    assert [len(t) for t in rows] == [1, 1]
+    assert rows[0].current[0] == whole.current[40]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"at": [2.0, 1.0]}, "at has 2 entries"),
+        ({"at": []}, "at"),
+        ({"at": [9.0]}, "at"),
+        ({"at": [1.0], "levels": [0.0, 1.0]}, "leave it out with levels"),
+        ({"at": [1.0], "control": "reference"}, "control = 'reference'"),
+    ],
+)
+def test_times_that_cannot_be_returned_are_refused(arguments, words):
+    with pytest.raises(InvalidValue, match=words):
+        simulate(Device.preset("S2"), Triangle(amplitude=10.0, period=8.0, cycles=1), **arguments)

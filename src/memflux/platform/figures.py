@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -183,4 +184,20 @@ def single_curve(trace: Trace, title: str) -> Figure:
         beside = axes[2].twinx()
         beside.plot(trace.time, trace.voltage, color=MUTED, linewidth=1)
         beside.set_ylabel("voltage / V", color=MUTED)
+    return figure
+
+
+def read_currents(trains: Sequence[np.ndarray], names: Sequence[str]) -> Figure:
+    """Currents of the reads after every pulse [A], one array a train of pulses."""
+    figure, (ax,) = _figure(1, 6.0, 3.2)
+    factor, unit = ampere_scale(*trains)
+    done, named = 0, set[str]()
+    with matplotlib.rc_context(STYLE):
+        for reads, name, colour in zip(trains, names, itertools.cycle((MODEL, ACCENT)), strict=False):
+            number = np.arange(done + 1, done + reads.size + 1)
+            ax.plot(number, factor * reads, ".", markersize=3, color=colour, label=name if name not in named else None)
+            named.add(name)
+            done += reads.size
+        ax.set(xlabel="pulse", ylabel=f"read current / {unit}")
+        ax.legend()
     return figure

@@ -22,6 +22,7 @@ from memflux.waveform import Waveform
 
 NOTHING = np.array([])
 VACANCIES, ELECTRONS, HOLES = range(2, 5)  # rows of `State.fluxes` that are fluxes at its level
+SAME = 1e-12  # of the last time: levels closer than this are one
 SLICE = 2000  # Newton steps between two looks at the clock
 VERSION = "2"
 """Raised whenever the numbers of a solve change; rows of a data set carry it."""
@@ -88,11 +89,20 @@ class Plan:
 def plan_levels(recorded: np.ndarray, hidden: np.ndarray, profiles: np.ndarray) -> Plan:
     """All levels in order; a look inside comes before the level of the same time."""
     looks = np.sort(profiles[profiles > 0.0])
-    extra = np.setdiff1d(hidden, recorded)
+    extra = _away_from(hidden, recorded)
     time = np.concatenate([recorded, extra, looks])
     kind = np.repeat([at.RECORDED, at.HIDDEN, at.SIDE], [recorded.size, extra.size, looks.size])
     order = np.lexsort((kind != at.SIDE, time))
     return Plan(time=time[order], kind=kind[order], recorded=recorded, looks=looks)
+
+
+def _away_from(hidden: np.ndarray, recorded: np.ndarray) -> np.ndarray:
+    """Hidden levels that no recorded level stands for, but for rounding: no step must be that short."""
+    if hidden.size == 0:
+        return hidden
+    index = np.searchsorted(recorded, hidden)
+    neighbours = recorded[np.clip([index - 1, index], 0, recorded.size - 1)]
+    return np.unique(hidden[np.abs(neighbours - hidden).min(axis=0) > SAME * recorded[-1]])
 
 
 def pack(systems: list[System], jobs: Sequence[Job], plans: list[Plan], steps: PhaseSteps) -> Batch:
@@ -155,7 +165,7 @@ def solve_device(job: Job, control: SolverControl, proceed: Proceed, lanes: Lane
     trace = with_profiles(trace, batch, 0, system, plan, job.profiles, first)
     if not (job.keep_state and trace.ok):
         return trace
-    return dataclasses.replace(trace, state=_leave(lanes, job, control, trace))
+    return dataclasses.replace(trace, state=_leave(batch, lanes, job, control, system.area))
 
 
 def _enter(batch: Batch, lanes: Lanes, job: Job, system: System) -> bool:
@@ -172,15 +182,15 @@ def _enter(batch: Batch, lanes: Lanes, job: Job, system: System) -> bool:
     return bool(march.resume(batch, lanes, 0, 0, total, conduction))
 
 
-def _leave(lanes: Lanes, job: Job, control: SolverControl, trace: Trace) -> State:
-    assert trace.conduction is not None
+def _leave(batch: Batch, lanes: Lanes, job: Job, control: SolverControl, area: float) -> State:
+    end = batch.out[batch.levels[0] - 1, :, 0]
     return State(
         device=job.device,
         control=control.name,
         solver_version=VERSION,
-        voltage=float(trace.voltage[-1]),
-        current=float(trace.current[-1]),
-        conduction=float(trace.conduction[-1]),
+        voltage=float(end[at.CONTACT]),
+        current=float(area * end[at.TOTAL]),
+        conduction=float(area * end[at.CONDUCTION]),
         levels=np.stack([lanes.old[:, :, 0], lanes.before[:, :, 0], lanes.earlier[:, :, 0]]),
         fluxes=np.stack([lanes.flux[:, 0], lanes.rate[:, 0], *lanes.edge[:, 0, (2, 0, 1), 0].T]),
         numbers=lanes.real[:, 0].copy(),

@@ -79,29 +79,35 @@ class Solver:
         levels: np.ndarray | None = None,
         profiles: np.ndarray | None = None,
         state: State | None = None,
+        at: np.ndarray | None = None,
     ) -> list[Trace]:
         """One Trace a device, on the control's own levels or on `levels` [s], with the inside at `profiles` [s].
 
+        `at` [s] are the times that are returned instead of the grid of phase, which is marched all the same.
         A single device goes on from `state`, where one is given, and its trace keeps the state it ends in.
         """
         if len(devices) == 0:
             raise InvalidValue("devices has no entries; give at least one device.")
         drive = drive.for_batch(len(devices))
         control = SolverControl.preset(self.control)
-        on_grid = levels is None and not control.adaptive
-        jobs = [
-            Job(
+        jobs = []
+        for i in range(len(devices)):
+            recorded, hidden = NOTHING if levels is None else levels, NOTHING
+            if levels is None and not control.adaptive:
+                recorded, hidden = drive[i].grid(self.samples)[0], corner_times(drive[i], self.samples)
+                if at is not None:
+                    recorded, hidden = at, np.append(recorded, hidden)
+            job = Job(
                 device=devices[i],
                 drive=drive[i],
-                recorded=drive[i].grid(self.samples)[0] if on_grid else (NOTHING if levels is None else levels),
-                hidden=corner_times(drive[i], self.samples) if on_grid else NOTHING,
+                recorded=recorded,
+                hidden=hidden,
                 profiles=NOTHING if profiles is None else profiles,
                 circuit=self.circuit,
                 state=state,
                 keep_state=len(devices) == 1,
             )
-            for i in range(len(devices))
-        ]
+            jobs.append(job)
         jobs, failed = _settle(jobs, control)
         if state is not None:
             self._check_state(state, jobs)
@@ -225,6 +231,7 @@ def simulate(
     profiles: Sequence[float] | np.ndarray | None = None,
     circuit: Circuit | None = None,
     state: State | None = None,
+    at: Sequence[float] | np.ndarray | None = None,
 ) -> Trace: ...
 @overload
 def simulate(
@@ -238,6 +245,7 @@ def simulate(
     profiles: Sequence[float] | np.ndarray | None = None,
     circuit: Circuit | None = None,
     state: State | None = None,
+    at: Sequence[float] | np.ndarray | None = None,
 ) -> Traces | list[Trace]: ...
 def simulate(
     devices: Device | Devices,
@@ -250,6 +258,7 @@ def simulate(
     profiles: Sequence[float] | np.ndarray | None = None,
     circuit: Circuit | None = None,
     state: State | None = None,
+    at: Sequence[float] | np.ndarray | None = None,
 ) -> Trace | Traces | list[Trace]:
     """Simulate one device (-> Trace) or a batch (-> Traces) under `drive`.
 
@@ -257,7 +266,8 @@ def simulate(
     `profiles` are times [s] at which the inside of the device is returned (one device only).
     `circuit` puts a series resistor, a compliance current or a current source between drive and device;
     `state`, the `state` of an earlier trace of this device, lets the drive go on where that one ended.
-    Batches under a reference control or `levels` have no common grid and return a list of Trace.
+    `at` [s], increasing, are times to return instead of the grid of phase (reads of a pulse train).
+    Batches under a reference control, `levels` or `at` have no common grid and return a list of Trace.
     Raises InvalidValue for what cannot be simulated; a solve that fails is a status.
     """
     solver = Solver(control=control, engine=engine, samples=samples, circuit=circuit or NO_CIRCUIT)
@@ -270,17 +280,27 @@ def simulate(
     wanted = None if profiles is None else _times("profiles", profiles, drive)
     if wanted is not None and times is not None and wanted.max() > times[-1]:
         raise InvalidValue(f"profiles go to {wanted.max():g} s and levels end at {times[-1]:g} s; give more levels.")
+    returned = None if at is None else _returned(at, drive, times, control)
     batch = Devices.of(devices) if isinstance(devices, Device) else devices
-    rows = solver.traces(batch, drive, times, wanted, state)
+    rows = solver.traces(batch, drive, times, wanted, state, returned)
     if one:
         return rows[0]
-    native = times is not None or SolverControl.preset(control).adaptive
+    native = times is not None or returned is not None or SolverControl.preset(control).adaptive
     return rows if native else Traces.stack(rows)
 
 
 def _times(name: str, times: object, drive: Waveform) -> np.ndarray:
     end = float(np.min(drive.duration()))
     return check_numbers(name, times, low=0.0, high=end * (1 + 1e-12), unit="s")
+
+
+def _returned(at: object, drive: Waveform, levels: np.ndarray | None, control: str) -> np.ndarray:
+    times = _times("at", at, drive)
+    if levels is not None or SolverControl.preset(control).adaptive:
+        raise InvalidValue(f"at is for the grid of phase; leave it out with levels or control = {control!r}.")
+    if not 1 <= times.size <= MAX_LEVELS or not np.all(np.diff(times) > 0):
+        raise InvalidValue(f"at has {times.size} entries; give from 1 to {MAX_LEVELS} times that increase.")
+    return times
 
 
 def _levels(levels: object, drive: Waveform) -> np.ndarray:
