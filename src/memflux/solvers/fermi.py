@@ -47,6 +47,7 @@ DEGENERATE = (
     (8.993065014090113e-08, -3.945576262379934e-08, 1.0978211382301548e-09, -4.773693395284847e-08),
     (-5.459300759573575e-07, -1.857931571901917e-05, -0.003212761849203708, 0.9999999999999997),
 )
+FEW = 1e-4
 THIRDS = 2.0 / 3.0
 LOG_U = THIRDS * math.log(0.75 * math.sqrt(math.pi))  # ln u - (2/3) ln c
 LARGEST_LOG = 710.0  # above ln of the largest double: keeps x infinite, not undefined, for infinite c
@@ -96,6 +97,9 @@ def excess_half(c: float) -> tuple[float, float]:
     (0, 0) at c = 0, infinities at c = inf. A slightly negative c meets the analytic continuation.
     1 + dx / d ln c = d eta / d ln c is the factor of the generalised Einstein relation.
     """
+    if c <= FEW:  # holes, nearly always: the last four terms are exact
+        value, slope = _four(0.0, 0.0, c, DILUTE[2])
+        return c * value, c * (value + c * slope)
     if c <= 4.0:
         value, slope = _twelve(DILUTE, c)
         return c * value, c * (value + c * slope)

@@ -61,12 +61,13 @@ HIDDEN, RECORDED, SIDE = 0, 1, 2
     N0_RP,
     SWITCHED,  # share of the lowering that is switched on
     WISH,  # s, longest step that keeps the local error within its tolerance
-    SPAN,  # s, from the accepted level to the next
+    SPAN,  # s, from the last level to the next
+    PART_SPAN,  # s, longest step between them: shorter where the drive passes zero
     EARLIER_DT,  # s, the step before that
     AGE,  # s, mean age of the past flux; 0: none
     AGE_SQUARED,  # s^2, mean squared age
-) = range(30)
-REALS = 30
+) = range(31)
+REALS = 31
 
 # Rows of `Lanes.whole`.
 STATUS, LEVEL, ITERATION, RUNG, PART, PARTS, NEWTON, COUNTED, HALVINGS, WORST = range(10)

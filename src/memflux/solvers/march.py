@@ -206,9 +206,9 @@ def _begin(batch, lanes, i, j, rung, fresh):
     aside = batch.kind[level, i] == at.SIDE
     if fresh and not aside:
         real[SPAN, j] = span
-        if real[DRIVE, j] * batch.drive[level, i] <= 0.0:
-            real[WISH, j] = min(real[WISH, j], span / batch.control[at.CROSSING])
-    dt = span if aside else min(divide(span, real[WISH, j]), real[LARGEST, j])
+        crossing = real[DRIVE, j] * batch.drive[level, i] <= 0.0
+        real[at.PART_SPAN, j] = span / batch.control[at.CROSSING] if crossing else span
+    dt = span if aside else min(divide(span, min(real[WISH, j], real[at.PART_SPAN, j])), real[LARGEST, j])
     real[DT, j] = dt
     real[GOAL_TIME, j] = batch.time[level, i] if dt == span else real[TIME, j] + dt
     rise = batch.drive[level, i] - real[DRIVE, j]

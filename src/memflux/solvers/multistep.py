@@ -15,6 +15,7 @@ LARGEST_CUT = 0.8  # share of the free sites of a node that a prediction may fil
 FULLEST = 1.0 - 1e-13  # occupation of vacancy sites that rounding still tells from 1
 MAX_BEND = 1.0  # share of the curvature that is believed where steps grow
 MAX_GROWTH = 20.0  # of a density from level to level, in the predictor
+LN_2, MOST = math.log(2.0), 2.0 * math.log(MAX_GROWTH)
 BLEND = 0.4  # of the longest step: how far the number of parts of a level is from the next when all parts are equal
 REST = 0.02  # of a span: less than this is taken along
 SAFE_DRAIN = 0.5  # share of a node's vacancies that fluxes of the past may take away in a step
@@ -34,12 +35,12 @@ def predict(batch, lanes, i, j):
         for a in range(3):
             n, b = old[k, a, j], before[k, a, j]
             ratio = n / b
-            if even:
+            if even:  # the same without exponentials
                 ratio = ratio * min(max(ratio * earlier[k, a, j] / b, 0.5), 2.0)
             else:
-                ratio = ratio**ahead
-                if bend > 0.0:
-                    ratio = ratio * min(max((n / b * (earlier[k, a, j] / b) ** (1.0 / past)) ** bend, 0.5), 2.0)
+                rise = math.log(ratio)
+                turn = bend * (rise - math.log(b / earlier[k, a, j]) / past) if bend > 0.0 else 0.0
+                ratio = math.exp(min(max(ahead * rise + min(max(turn, -LN_2), LN_2), -MOST), MOST))
             new = max(n * min(max(ratio, 1.0 / MAX_GROWTH), MAX_GROWTH), at.FEWEST)
             u[k, a, j] = min(new, n + LARGEST_CUT * (sites - n), FULLEST * sites) if a == 2 else new
         turn = (old[k, 3, j] - before[k, 3, j]) - (before[k, 3, j] - earlier[k, 3, j]) / past if bend > 0.0 else 0.0
@@ -109,10 +110,9 @@ def _psi_shift(lanes, k, j, c, applied, taken):
 
 @inlined
 @no_type_check
-def _flux_shift(lanes, k, a, j, c, applied, taken):
-    """Decrease of the mean flux of species a through edge k by the same."""
+def _flux_shift(lanes, k, a, j, c, turn):
+    """Decrease of the mean flux of species a through edge k, where psi_l - psi_k decreases by `turn`."""
     y, edge = lanes.update, lanes.edge
-    turn = _psi_shift(lanes, k + 1, j, c, applied, taken) - _psi_shift(lanes, k, j, c, applied, taken)
     return edge[k, 1, a, j] * y[k, a, c, j] + edge[k, 2, a, j] * y[k + 1, a, c, j] + edge[k, 3, a, j] * turn
 
 
@@ -130,10 +130,14 @@ def linear_current(batch, lanes, i, j):
     s, u, old = batch.scalars, lanes.u, lanes.old
     last = u.shape[0] - 1
     through = by_voltage = 0.0
+    shift, response = _psi_shift(lanes, 0, j, 0, 0.0, 0.0), _psi_shift(lanes, 0, j, 2, -1.0, 0.0)
     for k in range(last):
+        turn, turned = -shift, -response
+        shift, response = _psi_shift(lanes, k + 1, j, 0, 0.0, 0.0), _psi_shift(lanes, k + 1, j, 2, -1.0, 0.0)
+        turn, turned = turn + shift, turned + response
         for a in range(3):
-            z, f = _charge(batch, i, a), lanes.edge[k, 0, a, j] - _flux_shift(lanes, k, a, j, 0, 0.0, 0.0)
-            rise = -_flux_shift(lanes, k, a, j, 2, -1.0, 0.0)
+            z, f = _charge(batch, i, a), lanes.edge[k, 0, a, j] - _flux_shift(lanes, k, a, j, 0, turn)
+            rise = -_flux_shift(lanes, k, a, j, 2, turned)
             if a == 2:
                 f = (f - (1.0 - lanes.weight[k, j]) * lanes.flux[k, j]) / lanes.weight[k, j]
                 rise /= lanes.weight[k, j]
@@ -160,6 +164,8 @@ def currents(batch, lanes, i, j):
     last = u.shape[0] - 1
     length = s[LENGTH, i]
     through = stored = x = 0.0
+    applied = lanes.real[at.APPLIED_SHIFT, j]
+    shift = _psi_shift(lanes, 0, j, 0, applied, 1.0)
     dt = lanes.real[DT, j]
     for k in range(last + 1):
         charge = u[k, 1, j] - old[k, 1, j] - (u[k, 0, j] - old[k, 0, j])
@@ -168,8 +174,11 @@ def currents(batch, lanes, i, j):
         if k == last:
             continue
         x += batch.h[k, i]
+        turn = -shift
+        shift = _psi_shift(lanes, k + 1, j, 0, applied, 1.0)
+        turn += shift
         for a in range(3):
-            f = lanes.edge[k, 0, a, j] - _flux_shift(lanes, k, a, j, 0, lanes.real[at.APPLIED_SHIFT, j], 1.0)
+            f = lanes.edge[k, 0, a, j] - _flux_shift(lanes, k, a, j, 0, turn)
             if a == 2:
                 mean = f
                 f = (f - (1.0 - lanes.weight[k, j]) * lanes.flux[k, j]) / lanes.weight[k, j]

@@ -302,7 +302,9 @@ def eliminate(batch, lanes, i, j):
         X[k, 2, 3, j], X[k, 2, 4, j], X[k, 2, 5, j] = x3, x4, x5
         X[k, 3, 0, j], X[k, 3, 1, j], X[k, 3, 2, j] = y0, y1, y2
         X[k, 3, 3, j], X[k, 3, 4, j], X[k, 3, 5, j] = y3, y4, y5
-    _back_substitute(batch, lanes, i, j)
+    _back_substitute(lanes, j)
+    if batch.scalars[at.DRIVEN, i] != at.BY_CONTACT:
+        _respond(lanes, j)
     close_border(batch, lanes, i, j)
 
 
@@ -355,21 +357,39 @@ def assemble(batch, lanes, i, j, blocks, right):
 
 @kernel
 @no_type_check
-def _back_substitute(batch, lanes, i, j):
+def _back_substitute(lanes, j):
     X, y = lanes.upper, lanes.update
     last = y.shape[0] - 1
-    driven = batch.scalars[at.DRIVEN, i] != at.BY_CONTACT
     for a in range(4):
         y[last, a, 0, j], y[last, a, 1, j] = X[last, a, 5, j], X[last, a, 4, j]
-        if driven:
-            y[last, a, 2, j] = X[last, a, 3, j]
     for k in range(last - 1, -1, -1):
         on = switch_on(lanes, j, k + 1)
-        for c in range(3 if driven else 2):
+        for c in range(2):
             y0, y1, y2, y3 = y[k + 1, 0, c, j], y[k + 1, 1, c, j], y[k + 1, 2, c, j], on * y[k + 1, 3, c, j]
             for a in range(4):
-                own = X[k, a, 5 - c, j] if c < 2 else (X[k, a, 3, j] if k == last - 1 else 0.0)
-                y[k, a, c, j] = own - X[k, a, 0, j] * y0 - X[k, a, 1, j] * y1 - X[k, a, 2, j] * y2 - X[k, a, 3, j] * y3
+                y[k, a, c, j] = (
+                    X[k, a, 5 - c, j]
+                    - X[k, a, 0, j] * y0
+                    - X[k, a, 1, j] * y1
+                    - X[k, a, 2, j] * y2
+                    - X[k, a, 3, j] * y3
+                )
+
+
+@kernel
+@no_type_check
+def _respond(lanes, j):
+    """The response to the voltage of the right contact, the third column of the update."""
+    X, y = lanes.upper, lanes.update
+    last = y.shape[0] - 1
+    for a in range(4):
+        y[last, a, 2, j] = X[last, a, 3, j]
+    for k in range(last - 1, -1, -1):
+        y0, y1, y2, y3 = y[k + 1, 0, 2, j], y[k + 1, 1, 2, j], y[k + 1, 2, 2, j], y[k + 1, 3, 2, j]
+        if k == last - 1:
+            y3 = switch_on(lanes, j, last) * y3 - 1.0
+        for a in range(4):
+            y[k, a, 2, j] = -X[k, a, 0, j] * y0 - X[k, a, 1, j] * y1 - X[k, a, 2, j] * y2 - X[k, a, 3, j] * y3
 
 
 @inlined
