@@ -1,5 +1,7 @@
 """How devices are packed for the kernels and what is made of the results."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -86,3 +88,17 @@ def test_every_status_has_its_sentence(status):
     else:
         assert "after t = 1 s, 5 V" in trace.status
         assert trace.history.newton.size == 3
+
+
+def test_the_budget_of_seconds_ends_a_solve_and_keeps_what_was_reached(monkeypatch):
+    monkeypatch.setattr(batch, "SLICE", 50)  # Newton steps between two looks at the clock
+    control = dataclasses.replace(SolverControl.preset("fast"), seconds_budget=0.0)
+    job = batch.Job(device=Device.preset("S2"), drive=DRIVE, recorded=DRIVE.grid(160)[0], keep_state=True)
+    lanes = allocate(build_system(job.device, control).x.size, 1)
+    trace = batch.solve_device(job, control, march.proceed, lanes)
+    assert trace.status_class == "out_of_budget"
+    assert "the budget of Newton steps or seconds was spent after t = " in trace.status
+    reached = np.isfinite(trace.current)
+    assert 5 < reached.sum() < 60
+    assert reached[: reached.sum()].all()
+    assert trace.state is None
