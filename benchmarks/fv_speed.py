@@ -13,11 +13,13 @@ import numpy as np
 
 import harness
 from harness import Row
-from memflux import Device, Solver, Space, Triangle, simulate
+from memflux import Device, PulseTrain, Solver, Space, Triangle, simulate
+from memflux.errors import MissingDependency
 
 REFERENCE = (
     Path(os.environ.get("MEMFLUX_REFERENCE_DATA", str(harness.ROOT.parent / "shared" / "data"))) / "reference_fv"
 )
+SAMPLES = 160
 BARS = {"petsc": 0.25, "compiled": 0.05}
 PEER_BARS = {"petsc": 20.0, "compiled": 100.0}
 
@@ -60,6 +62,51 @@ def cold(quick: bool) -> Iterator[Row]:
     yield Row(what="cold process, first curve, warm cache", value=time.perf_counter() - began, unit="s", bar=5.0)
 
 
+def pulses(quick: bool) -> Iterator[Row]:
+    """500 reset and 500 set pulses of set S1, each read, one train going on where the other ended"""
+    device, count, state, newton = Device.preset("S1"), 50 if quick else 500, None, 0
+    simulate(device, PulseTrain(amplitude=1.0, width=1e-3, ramp=1e-3, rest=1e-3), engine="compiled", samples=8)
+    began = time.perf_counter()
+    for amplitude, width in ((-5.0, 7e-3), (2.0, 3e-3)):
+        drive = PulseTrain(amplitude=amplitude, width=width, ramp=3e-3, rest=2e-3, cycles=count)
+        trace = simulate(device, drive, engine="compiled", samples=8, at=drive.read_times(), state=state)
+        assert trace.ok
+        assert trace.history is not None
+        state, newton = trace.state, newton + trace.history.newton_steps
+    yield Row(
+        what=f"S1, compiled, {count} reset and {count} set pulses", value=time.perf_counter() - began, unit="s",
+        note=f"{newton / (2 * count):.0f} Newton steps a pulse, its read included",
+    )  # fmt: skip
+
+
+def gpu(quick: bool) -> Iterator[Row]:
+    """curves a second on a CUDA GPU, where one is present, and the same levels on the CPU"""
+    try:
+        check_cuda()
+    except (ImportError, MissingDependency):
+        return
+    few, count = 16, 2_000 if quick else 20_000
+    devices, drive = Space.preset("5d-parametric").sample(count, seed=4)
+    levels = drive.for_batch(count)[0].grid(SAMPLES)[0]
+    there, here = (Solver(engine=e).traces(devices[:few], drive[:few], levels) for e in ("cuda", "compiled"))
+    worst = max(np.abs(a.current - b.current).max() / np.abs(b.current).max() for a, b in zip(there, here, strict=True))
+    yield Row(what="cuda against the CPU on the same levels, over the peak", value=float(worst), unit="1", bar=1e-8)
+    began = time.perf_counter()
+    solved = float(Solver(engine="cuda")(devices, drive).ok.mean())
+    seconds = time.perf_counter() - began
+    yield Row(
+        what="5d-parametric, cuda, curves a second", value=count / seconds, unit="1/s", bar=1000.0, better="higher",
+        note=f"{count} devices, {100 * solved:.2f} % solved",
+    )  # fmt: skip
+
+
+def check_cuda() -> None:
+    """ImportError or MissingDependency where no GPU can be used."""
+    from memflux.solvers import cuda  # here, because numba-cuda need not be there
+
+    cuda.check_cuda()
+
+
 def peer(quick: bool) -> Iterator[Row]:
     """DEVSIM on set S2 in the same run"""
     if importlib.util.find_spec("devsim") is None or not REFERENCE.is_dir():
@@ -86,4 +133,4 @@ def peer(quick: bool) -> Iterator[Row]:
 
 
 if __name__ == "__main__":
-    harness.run("fv_speed", [curves, cold, peer])
+    harness.run("fv_speed", [curves, cold, pulses, gpu, peer])
