@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from memflux.solvers import compiled
-from memflux.solvers.compiled import cache_folder, inlined, kernel
+from memflux.solvers.compiled import cache_folder, inlined, is_cold, kernel
 
 
 @pytest.fixture(autouse=True)
@@ -100,7 +100,9 @@ def test_kernels_compile_without_a_cache_and_divide_by_zero(decorate, tmp_path, 
 def test_machine_code_lands_in_the_folder_and_the_setting_of_numba_is_put_back(tmp_path, monkeypatch):
     monkeypatch.setenv("MEMFLUX_KERNEL_CACHE", str(tmp_path))
     before = numba.config.CACHE_DIR
+    assert is_cold()
     assert kernel(quotient)(9.0, 3.0) == 1.0
+    assert not is_cold()
     assert before == numba.config.CACHE_DIR
     assert list(cache_folder().rglob("*.nbi"))
     assert list(cache_folder().rglob("*.nbc"))

@@ -68,6 +68,7 @@ def simulate(
 
     from memflux.circuit import Circuit
     from memflux.device import Device
+    from memflux.solvers.compiled import is_cold
     from memflux.solvers.control import SolverControl
     from memflux.solvers.solver import simulate as run
     from memflux.state import State
@@ -84,6 +85,8 @@ def simulate(
     looks = _looks(profiles, inside, as_json, wave)
     film = np.array([]) if animate is None else _film(frames, wave)
     times = np.union1d(looks, film)
+    if is_cold() and not as_json:
+        typer.echo("compiling the solver for this processor, once: about a minute", err=True)
     trace = run(
         device,
         wave,

@@ -38,6 +38,12 @@ def cache_folder() -> Path | None:
         return None
 
 
+def is_cold() -> bool:
+    """Whether kernels have yet to be compiled for this processor, which takes about a minute."""
+    folder = cache_folder()
+    return folder is None or next(folder.rglob("*.nbi"), None) is None
+
+
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile `function` for a CPU; CUDA kernels may call the result.
 

@@ -285,7 +285,7 @@ def _accept(batch, lanes, i, j):
         real[LARGEST, j] = math.inf
     else:
         real[LARGEST, j] *= 2.0
-        whole[HALVINGS, j] -= 1
+        whole[HALVINGS, j] = max(whole[HALVINGS, j] - 1, 0)
     return _begin(batch, lanes, i, j, PREDICTED, arrived)
 
 
