@@ -21,6 +21,7 @@ def test_the_default_is_no_circuit():
         ({"series_resistance": float("nan")}, "series_resistance"),
         ({"compliance": 0.0}, "compliance = 0"),
         ({"compliance": float("inf")}, "compliance"),
+        ({"source": "current", "compliance": -1.0}, "compliance = -1 V"),
         ({"source": "current", "series_resistance": 50.0}, "series_resistance = 50 Ohm does nothing"),
     ],
 )

@@ -67,3 +67,38 @@ def test_arrays_of_another_shape_are_refused(tmp_path):
 def test_a_folder_that_does_not_exist_is_named(tmp_path):
     with pytest.raises(DataError, match="cannot be written"):
         example().save(tmp_path / "nowhere" / "s.npz")
+
+
+def changed(path, **arrays):
+    """The saved state with some arrays replaced."""
+    with np.load(path) as file:
+        parts = dict(file) | arrays
+    np.savez(path, **parts)
+
+
+@pytest.mark.parametrize("name", ["levels", "fluxes", "numbers"])
+def test_a_state_that_holds_no_numbers_is_refused(tmp_path, name):
+    state, path = example(), tmp_path / "s.npz"
+    state.save(path)
+    changed(path, **{name: np.full_like(getattr(state, name), np.nan)})
+    with pytest.raises(DataError, match="no saved state"):
+        State.load(path)
+
+
+def test_a_file_that_would_unpack_to_more_is_refused(tmp_path):
+    np.savez_compressed(tmp_path / "s.npz", levels=np.zeros((3, 1000, 4)))
+    with pytest.raises(DataError, match="no saved state"):
+        State.load(tmp_path / "s.npz")
+
+
+def test_no_damage_escapes_as_anything_else(tmp_path):
+    """One byte after the other of the first header and of the directory at the end."""
+    example().save(tmp_path / "s.npz")
+    whole = (tmp_path / "s.npz").read_bytes()
+    for place in [*range(200), *range(len(whole) - 300, len(whole))]:
+        for value in (0, 0x28, 0xFF):
+            (tmp_path / "d.npz").write_bytes(whole[:place] + bytes([value]) + whole[place + 1 :])
+            try:
+                State.load(tmp_path / "d.npz")
+            except DataError:
+                continue

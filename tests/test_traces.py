@@ -110,3 +110,11 @@ def test_looks_are_found_by_their_time():
     np.testing.assert_array_equal(chosen.time, [3.0, 1.0, 1.0])
     np.testing.assert_array_equal(chosen.j_n[:, 0], [-4.0, 4.0, 4.0])
     np.testing.assert_array_equal(chosen.x, inside.x)
+
+
+def test_chosen_times_of_a_later_cycle_are_not_of_the_first():
+    time = np.array([9.0, 10.0, 11.0])
+    trace = Trace(time=time, voltage=np.ones(3), current=np.ones(3), period=8.0, cycles=2)
+    assert len(trace.cycle(0)) == 0
+    np.testing.assert_array_equal(trace.cycle(1).time, time)
+    np.testing.assert_array_equal(trace.cycle(1).cycle(0).time, time)

@@ -2,7 +2,10 @@
 
 import dataclasses
 import json
+import math
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
@@ -14,6 +17,10 @@ from memflux.device import Device
 from memflux.errors import DataError
 
 LARGEST_FILE = 2**26  # bytes
+DAMAGE = (  # what NumPy, zipfile and JSON raise over a file that is something else, or was cut
+    ValueError, KeyError, TypeError, AttributeError, IndexError, EOFError, RuntimeError, SyntaxError,
+    tokenize.TokenError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 ARRAYS = ("levels", "fluxes", "numbers")
 NUMBERS = ("voltage", "current", "conduction")
 
@@ -52,13 +59,16 @@ class State:
     def load(cls, path: str | Path) -> Self:
         """Read what `save` wrote; DataError where it is missing, damaged or something else."""
         try:
-            if Path(path).stat().st_size > LARGEST_FILE:
-                raise DataError(f"{path} is larger than {LARGEST_FILE} bytes and no saved state; give another file.")
+            with zipfile.ZipFile(path) as archive:
+                members = archive.infolist()
+            stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
+            if not stored or sum(member.file_size for member in members) > LARGEST_FILE:
+                raise ValueError("larger than any state, or compressed, which save never does")
             with np.load(path, allow_pickle=False) as file:
                 return cls._from_arrays({name: file[name] for name in file.files})
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error}; give a file that State.save wrote.") from None
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError, EOFError, zipfile.BadZipFile):
+        except DAMAGE:
             raise DataError(f"{path} is no saved state; give a file that State.save wrote.") from None
 
     @classmethod
@@ -68,6 +78,10 @@ class State:
         nodes = levels.shape[1]
         if levels.shape != (3, nodes, 4) or fluxes.shape != (5, nodes - 1) or numbers.ndim != 1:
             raise ValueError("arrays that do not fit together")
+        if not (np.isfinite(levels).all() and np.isfinite(fluxes).all()) or np.isnan(numbers).any():
+            raise ValueError("numbers that are none")
+        if not all(math.isfinite(about[name]) for name in NUMBERS):
+            raise ValueError("a voltage or current that is none")
         return cls(
             device=Device.from_dict(about["device"]),
             control=str(about["control"]),

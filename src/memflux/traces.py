@@ -98,8 +98,9 @@ class Trace:
 
     `current` is the total current including displacement, positive into the right contact;
     `conduction` is its particle part (None where the predictor does not resolve it). The first
-    level is the device at rest, before the drive acts: no current. Where `ok` is False, `status` is
-    the reason; levels that were asked and not reached hold NaN, a trace on its own levels ends.
+    level of a drive is the device before it acts: at rest, no current, or as an earlier drive left it.
+    Where `ok` is False, `status` is the reason; levels that were asked and not reached hold NaN, a trace on its
+    own levels ends.
     """
 
     time: Float[np.ndarray, " T"]  # s
@@ -122,19 +123,20 @@ class Trace:
 
     @property
     def power(self) -> Float[np.ndarray, " T"]:
-        """Power that the drive delivers [W]; negative where the device gives some back."""
+        """Power that the device takes up [W]; negative where the device gives some back."""
         return self.voltage * self.current
 
     @property
     def energy(self) -> Float[np.ndarray, " T"]:
-        """Energy [J] that the drive has delivered since the first level, by the trapezoidal rule."""
+        """Energy [J] that the device has taken up since the first level, by the trapezoidal rule."""
         power = self.power
         steps = 0.5 * (power[1:] + power[:-1]) * np.diff(self.time)
         return np.concatenate([0.0 * power[:1], np.cumsum(steps)])
 
     def cycle(self, index: int = -1) -> Self:
         """The levels of one cycle, its end points included; history and profiles stay those of the whole."""
-        start = float(self.time[0]) if len(self) else 0.0
+        # chosen times need not begin where the drive does; a trace of one cycle may be one of several
+        start = self.period * np.floor(self.time[0] / self.period + 1e-9) if self.cycles == 1 and len(self) else 0.0
         first = start + _cycle_index(index, self.cycles) * self.period
         slack = 1e-9 * self.period
         part = (self.time >= first - slack) & (self.time <= first + self.period + slack)

@@ -1,12 +1,18 @@
 """A device behind a resistor, a compliance current, or a current source."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from memflux.circuit import Circuit
 from memflux.device import Device, Devices
 from memflux.errors import InvalidValue
+from memflux.solvers import batch, march
+from memflux.solvers.control import SolverControl
+from memflux.solvers.lanes import allocate
 from memflux.solvers.solver import Solver, simulate
+from memflux.solvers.system import build_system
 from memflux.waveform import PiecewiseLinear, PulseTrain, Sine, Triangle
 
 DEVICE = Device.preset("S2")
@@ -130,3 +136,38 @@ def test_a_solver_with_a_circuit_is_a_predictor_of_batches():
 def test_published_controls_know_no_circuit():
     with pytest.raises(InvalidValue, match="control = 'reference' knows no circuit"):
         Solver(control="reference", circuit=Circuit(compliance=1e-6))
+
+
+def test_a_current_source_gives_way_at_its_compliance_voltage(plain):
+    """More than the device carries below 8 V; within reach, the current is the drive's."""
+    top = 3.0 * peak(plain)
+    drive = PiecewiseLinear(times=np.array([0.0, 2.0, 6.0, 8.0]), voltages=np.array([0.0, top, -top, 0.0]))
+    circuit = Circuit(source="current", compliance=8.0)
+    trace = simulate(DEVICE, drive, control="fast", engine="compiled", circuit=circuit)
+    assert trace.ok, trace.status
+    held = np.abs(trace.voltage) > 8.0 - 1e-9
+    assert 10 < held.sum() < len(trace) - 10
+    assert np.abs(trace.voltage).max() <= 8.0 + 1e-9
+    assert {-1.0, 1.0} == set(np.sign(trace.voltage[held]))
+    np.testing.assert_allclose(trace.current[~held], drive.voltage(trace.time)[~held], atol=1e-9 * top)
+
+
+def test_a_failure_before_the_first_chosen_time_is_a_status(monkeypatch):
+    monkeypatch.setattr(batch, "SLICE", 20)
+    control = dataclasses.replace(SolverControl.preset("fast"), seconds_budget=0.0)
+    job = batch.Job(
+        device=DEVICE, drive=DRIVE, recorded=np.array([7.0]), hidden=DRIVE.grid(160)[0],
+        circuit=Circuit(series_resistance=1e4),
+    )  # fmt: skip
+    trace = batch.solve_device(job, control, march.proceed, allocate(build_system(DEVICE, control).x.size, 1))
+    assert trace.status_class == "out_of_budget"
+    assert "was spent after t = " in trace.status
+    assert np.isnan(trace.current).all()
+    assert np.isnan(trace.voltage).all()
+
+
+def test_an_unreachable_content_behind_a_circuit_has_no_voltage():
+    device = DEVICE.replace(mean_vacancy_density=9e27, vacancy_charge=-4)
+    trace = simulate(device, DRIVE, control="fast", engine="compiled", circuit=Circuit(source="current"))
+    assert trace.status_class == "no_equilibrium"
+    assert np.isnan(trace.voltage).all()

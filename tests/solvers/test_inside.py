@@ -203,3 +203,24 @@ def test_a_look_that_was_not_reached_is_empty():
         values = getattr(t.profiles, name)
         assert np.isfinite(values[:2]).all(), name
         assert np.isnan(values[2]).all(), name
+
+
+@pytest.mark.parametrize(
+    ("control", "samples", "bar"), [("fast", 8, 0.03), ("accurate", 8, 5e-3), ("accurate", 40, 5e-3)]
+)
+def test_looks_are_as_accurate_as_the_levels_however_far_apart(control, samples, bar):
+    """Looks between levels that the march divides lie on the curve that the march returns there."""
+    times = np.linspace(0.3, 7.9, 23)
+    seen = simulate(S2, SWEEP, control=control, engine="compiled", samples=samples, profiles=times)
+    fine = simulate(S2, SWEEP, control=control, engine="compiled", at=times)
+    current = S2.area * seen.profiles.j_total.mean(axis=1)
+    assert np.abs(current - fine.current).max() < bar * np.abs(fine.current).max()
+
+
+def test_looks_in_divided_levels_change_no_number():
+    times = np.linspace(0.01, 7.99, 57)
+    plain = simulate(S2, SWEEP, control="accurate", engine="compiled", samples=8)
+    seen = simulate(S2, SWEEP, control="accurate", engine="compiled", samples=8, profiles=times)
+    np.testing.assert_array_equal(seen.current, plain.current)
+    np.testing.assert_array_equal(seen.history.newton, plain.history.newton)
+    assert np.isfinite(seen.profiles.psi).all()

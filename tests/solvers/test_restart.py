@@ -8,7 +8,8 @@ import pytest
 from memflux.circuit import Circuit
 from memflux.device import Device, Devices
 from memflux.errors import InvalidValue
-from memflux.solvers.solver import simulate
+from memflux.solvers import lanes as at
+from memflux.solvers.solver import Solver, simulate
 from memflux.state import State
 from memflux.waveform import PiecewiseLinear, PulseTrain, Triangle
 
@@ -84,7 +85,7 @@ def test_the_inside_at_the_start_is_that_of_the_state():
 @pytest.mark.parametrize(
     ("words", "arguments"),
     [
-        ("belongs to one device, and another", {"devices": DEVICE.replace(barrier_left=0.2)}),
+        ("belongs to another device", {"devices": DEVICE.replace(barrier_left=0.2)}),
         ("control = 'fast', not 'accurate'", {"control": "accurate"}),
         ("cannot go on from a state", {"control": "reference"}),
         ("starts at 3 V", {"drive": PiecewiseLinear(times=np.array([0.0, 1.0]), voltages=np.array([3.0, 0.0]))}),
@@ -103,7 +104,60 @@ def test_a_state_of_another_version_is_refused(first):
         simulate(DEVICE, CYCLE, control="fast", engine="compiled", state=old)
 
 
-def test_only_single_devices_keep_their_state(first):
-    assert first.state is not None
-    failed = simulate(DEVICE.replace(barrier_left=15.0), CYCLE, control="fast", engine="compiled")
-    assert failed.ok or failed.state is None
+def test_batches_keep_no_state():
+    traces = Solver(control="fast", engine="compiled").traces(Devices.of([DEVICE, DEVICE]), CYCLE)
+    assert [t.ok for t in traces] == [True, True]
+    assert [t.state for t in traces] == [None, None]
+
+
+def test_what_a_circuit_was_doing_does_not_follow_the_device(first):
+    """The last update of the contact's voltage is scratch, however large."""
+    numbers = first.state.numbers.copy()
+    numbers[at.APPLIED_SHIFT] = 0.5
+    spoilt = dataclasses.replace(first.state, numbers=numbers)
+    clean, again = (simulate(DEVICE, CYCLE, control="fast", engine="compiled", state=s) for s in (first.state, spoilt))
+    np.testing.assert_array_equal(again.current, clean.current)
+
+
+def test_from_behind_a_circuit_at_its_compliance_to_a_plain_drive():
+    end, top = 6.3439318775065745, 2.950438796521646
+    limited = simulate(
+        DEVICE,
+        PiecewiseLinear(times=np.array([0.0, end / 2, end]), voltages=np.array([0.0, top, 0.154 * top])),
+        control="fast",
+        engine="compiled",
+        samples=8,
+        circuit=Circuit(series_resistance=1e4, compliance=2.138e-5),
+    )
+    back = PiecewiseLinear(times=np.array([0.0, 1.0]), voltages=np.array([limited.state.voltage, 0.0]))
+    trace = simulate(DEVICE, back, control="fast", engine="compiled", samples=40, state=limited.state)
+    assert trace.ok, trace.status
+    assert trace.history.rescues == 0
+    assert trace.voltage[0] == limited.state.voltage
+
+
+@pytest.mark.parametrize("circuit", [Circuit(series_resistance=1.0), Circuit(series_resistance=1e4)])
+def test_a_source_that_jumps_is_followed(circuit):
+    """On at 40 V at once; then, from there, to -10 V at once."""
+    on = PiecewiseLinear(times=np.array([0.0, 1.0]), voltages=np.array([40.0, 40.0]))
+    trace = simulate(DEVICE, on, control="fast", engine="compiled", samples=20, circuit=circuit)
+    assert trace.ok, trace.status
+    other = PiecewiseLinear(times=np.array([0.0, 1.0]), voltages=np.array([-10.0, -10.0]))
+    trace = simulate(DEVICE, other, control="fast", engine="compiled", samples=20, circuit=circuit, state=trace.state)
+    assert trace.ok, trace.status
+    np.testing.assert_allclose(circuit.series_resistance * trace.current[1:] + trace.voltage[1:], -10.0, atol=1e-9)
+
+
+def test_a_state_that_does_not_fit_its_mesh_is_refused(first):
+    for changed in (
+        dataclasses.replace(first.state, numbers=first.state.numbers[:-1]),
+        dataclasses.replace(first.state, levels=first.state.levels[:, 1:], fluxes=first.state.fluxes[:, 1:]),
+    ):
+        with pytest.raises(InvalidValue, match="state does not fit the mesh"):
+            simulate(DEVICE, CYCLE, control="fast", engine="compiled", state=changed)
+
+
+def test_a_content_that_cannot_be_had_is_a_status_or_another_device(first):
+    other = DEVICE.replace(mean_vacancy_density=9e27, vacancy_charge=-4)
+    with pytest.raises(InvalidValue, match="state belongs to another device"):
+        simulate(other, CYCLE, control="fast", engine="compiled", state=first.state)

@@ -115,8 +115,8 @@ def test_chosen_times_are_returned_and_change_no_number():
     ("arguments", "words"),
     [
         ({"at": [2.0, 1.0]}, "at has 2 entries"),
-        ({"at": []}, "at"),
-        ({"at": [9.0]}, "at"),
+        ({"at": []}, "at has 0 entries"),
+        ({"at": [9.0]}, r"at\[0\] = 9 s is out of range"),
         ({"at": [1.0], "levels": [0.0, 1.0]}, "leave it out with levels"),
         ({"at": [1.0], "control": "reference"}, "control = 'reference'"),
     ],

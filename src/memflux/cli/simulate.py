@@ -29,13 +29,15 @@ def simulate(
         list[str] | None, typer.Option("--set", help="FIELD=VALUE of the device (energies in eV, else SI); repeatable.")
     ] = None,
     waveform: Annotated[str, typer.Option(help="triangle or sine.")] = "triangle",
-    amplitude: Annotated[float | None, typer.Option(help="Amplitude [V]; default 10.")] = None,
+    amplitude: Annotated[
+        float | None, typer.Option(help="Amplitude [V]; default 10. In A with --source current.")
+    ] = None,
     period: Annotated[float | None, typer.Option(help="Period \\[s]; default 8.")] = None,
     cycles: Annotated[int, typer.Option(help="Cycles.")] = 2,
     drive: Annotated[Path | None, typer.Option(help="CSV of time \\[s], voltage [V], instead of --waveform.")] = None,
-    source: Annotated[str, typer.Option(help="voltage, or current: then amplitudes are in A.")] = "voltage",
+    source: Annotated[str, typer.Option(help="voltage or current.")] = "voltage",
     series_resistance: Annotated[float, typer.Option(help="Resistor before the device [Ohm].")] = 0.0,
-    compliance: Annotated[float | None, typer.Option(help="Compliance current of the source [A]; none.")] = None,
+    compliance: Annotated[float | None, typer.Option(help="Compliance [A], or [V] of a current source.")] = None,
     from_state: Annotated[
         Path | None, typer.Option(help="State (.npz) of --save-state to go on from, with its device.")
     ] = None,
@@ -73,8 +75,13 @@ def simulate(
     from memflux.solvers.solver import simulate as run
     from memflux.state import State
 
-    if save_state is not None and SolverControl.preset(control).adaptive:
-        raise InvalidValue(f"control = {control!r} leaves no state; choose accurate or fast, or drop --save-state.")
+    if save_state is not None and (engine == "cuda" or SolverControl.preset(control).adaptive):
+        raise InvalidValue(
+            f"control = {control!r} with engine = {engine!r} leaves no state; choose accurate or fast and "
+            "petsc or compiled, or drop --save-state."
+        )
+    if source == "current" and drive is None and amplitude is None:
+        raise InvalidValue("--source current needs an --amplitude in A; write for example --amplitude 1e-6.")
     state = None if from_state is None else State.load(from_state)
     name = preset or ("seed" if from_state is None else from_state.name)
     device = state.device if state is not None and preset is None else Device.preset(name)
@@ -142,6 +149,8 @@ def _check_targets(
     for target in (out, save_state, plot, inside):
         if target is not None and not target.resolve().parent.is_dir():
             raise DataError(f"{target} is not in an existing folder; make the folder first.")
+        if target is not None and target.is_dir():
+            raise DataError(f"{target} is a folder; give the name of a file.")
     if plot is None and inside is None and animate is None:
         return
     try:

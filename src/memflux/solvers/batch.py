@@ -24,7 +24,7 @@ NOTHING = np.array([])
 VACANCIES, ELECTRONS, HOLES = range(2, 5)  # rows of `State.fluxes` that are fluxes at its level
 SAME = 1e-12  # of the last time: levels closer than this are one
 SLICE = 2000  # Newton steps between two looks at the clock
-VERSION = "2"
+VERSION = "3"
 """Raised whenever the numbers of a solve change; rows of a data set carry it."""
 STATUS = ("crashed", SOLVED, "no_equilibrium", "step_underflow", "out_of_budget")  # by Lanes.whole[STATUS]
 
@@ -201,22 +201,21 @@ def make_trace(
     batch: Batch, i: int, system: System, job: Job, plan: Plan, equilibrium_cost: int, seconds: float
 ) -> Trace:
     """Column i of a batch that has been solved."""
-    drive = job.drive
     rows = np.flatnonzero(plan.kind == at.RECORDED)
     reached = rows[rows < batch.summary[at.LEVEL, i]]
     status_class = STATUS[batch.summary[at.STATUS, i]]
     out = batch.out[rows, :, i]
     rung = batch.rung[: plan.time.size, i]
-    newton = np.cumsum(np.where(plan.kind == at.SIDE, 0, batch.newton[: plan.time.size, i]))
+    newton = np.cumsum(batch.newton[: plan.time.size, i])
     return Trace(
         time=plan.recorded,
-        voltage=np.asarray(drive.voltage(plan.recorded)) if job.circuit.plain else out[:, at.CONTACT],
+        voltage=_voltage(job, plan, out),
         current=system.area * out[:, at.TOTAL],
         conduction=system.area * out[:, at.CONDUCTION],
-        period=float(drive.periods()),
-        cycles=drive.cycles,
+        period=float(job.drive.periods()),
+        cycles=job.drive.cycles,
         status_class=status_class,
-        status=_sentence(batch, i, status_class, plan, reached),
+        status=_sentence(batch, i, status_class, plan),
         history=History(
             newton=np.diff(newton[reached], prepend=0),
             rejected=plan.time[rung > 0],
@@ -229,14 +228,21 @@ def make_trace(
     )
 
 
-def _sentence(batch: Batch, i: int, status_class: str, plan: Plan, rows: np.ndarray) -> str:
+def _voltage(job: Job, plan: Plan, out: np.ndarray) -> np.ndarray:
+    """Of the device [T] V; where it was not reached, what the drive would apply, or NaN behind a circuit."""
+    if not job.circuit.plain:
+        return out[:, at.CONTACT]
+    return np.where(np.isnan(out[:, at.CONTACT]), job.drive.voltage(plan.recorded), out[:, at.CONTACT])
+
+
+def _sentence(batch: Batch, i: int, status_class: str, plan: Plan) -> str:
     if status_class == SOLVED:
         return "solved"
     steps = f"{batch.summary[at.NEWTON, i]} Newton steps"
     if status_class == "no_equilibrium":
         return f"the equilibrium did not converge in {steps}"
-    last = plan.time[rows[-1]]
-    where = f"after t = {last:.6g} s, {batch.out[rows[-1], at.CONTACT, i]:.4g} V"
+    levels = np.flatnonzero(plan.kind[: batch.summary[at.LEVEL, i]] != at.SIDE)
+    where = f"after t = {plan.time[levels[-1]]:.6g} s, {batch.out[levels[-1], at.CONTACT, i]:.4g} V"
     if status_class == "out_of_budget":
         return f"the budget of Newton steps or seconds was spent {where} ({steps})"
     return f"no time step was small enough {where} ({steps})"

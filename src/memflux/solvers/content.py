@@ -25,7 +25,7 @@ from memflux.solvers.system import System, build_system
 from memflux.solvers.thomas import ThomasEngine
 from memflux.solvers.transient import equilibrium
 from memflux.traces import History, Trace
-from memflux.waveform import Triangle, Waveform
+from memflux.waveform import Triangle
 
 ROUNDING = 2e-13  # of the density: what Newton's method leaves
 AGREEMENT = 1e-9  # of the density: larger errors mean that the density jumps at the offset found
@@ -73,13 +73,14 @@ def with_offset(device: Device, control: SolverControl) -> Device:
     return dataclasses.replace(device, mean_vacancy_density=None, vacancy_offset=find_offset(device, control))
 
 
-def no_content(drive: Waveform, times: np.ndarray, sentence: str, seconds: float) -> Trace:
-    """The trace of a device that SolveFailed: `sentence` says why, nothing on its levels `times` [s] was reached."""
+def no_content(job: Job, sentence: str, seconds: float) -> Trace:
+    """The trace of a device that SolveFailed: `sentence` says why, nothing on its levels was reached."""
+    times, drive = job.recorded, job.drive
     nothing = np.full(times.size, np.nan)
     none = np.array([])
     return Trace(
         time=times,
-        voltage=np.asarray(drive.voltage(times)),
+        voltage=np.asarray(drive.voltage(times)) if job.circuit.plain else nothing,
         current=nothing,
         conduction=nothing,
         period=float(drive.periods()),

@@ -12,14 +12,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memflux.circuit import Circuit
+from memflux.circuit import DEFAULT_LIMIT, Circuit
 from memflux.solvers.system import System, image_scale
 
 # Rows of `Batch.scalars`.
 UNIT, EPS, DOPING, BARRIER_L, BARRIER_R, IMAGE, LOWERING, FOLLOWS, LENGTH = range(9)
 BAND_N, BAND_P, BAND_X, CHARGE_X, LEVEL_P, LEVEL_X = range(9, 15)
 MOBILITY_N, MOBILITY_P, MOBILITY_X, EMISSION_N, EMISSION_P = range(15, 20)
-DRIVEN, RESISTANCE, COMPLIANCE = range(20, 23)  # kind of source; Ohm m^2 in series; A/m^2
+DRIVEN, RESISTANCE, COMPLIANCE = range(20, 23)  # kind of source; Ohm m^2 in series; A/m^2, or V of a current source
 SCALARS = 23
 
 # Values of `DRIVEN`: the drive is the voltage of the device, of a source in a circuit, or its current density.
@@ -70,8 +70,8 @@ HIDDEN, RECORDED, SIDE = 0, 1, 2
 REALS = 31
 
 # Rows of `Lanes.whole`.
-STATUS, LEVEL, ITERATION, RUNG, PART, PARTS, NEWTON, COUNTED, HALVINGS, WORST = range(10)
-WHOLES = 10
+STATUS, LEVEL, ITERATION, RUNG, PART, PARTS, NEWTON, COUNTED, HALVINGS, WORST, ASIDE = range(11)
+WHOLES = 11
 RUNNING, SOLVED, NO_EQUILIBRIUM, STEP_UNDERFLOW, OUT_OF_BUDGET = range(5)
 
 # Columns of `Batch.out`.
@@ -140,6 +140,12 @@ def allocate(nodes: int, lanes: int) -> Lanes:
     )
 
 
+def _compliance(system: System, circuit: Circuit) -> float:
+    if circuit.source == "current":
+        return DEFAULT_LIMIT if circuit.compliance is None else circuit.compliance
+    return np.inf if circuit.compliance is None else circuit.compliance / system.area
+
+
 def scalars_of(system: System, circuit: Circuit) -> np.ndarray:
     """The column of `Batch.scalars` of one device in its circuit."""
     driven = BY_CONTACT if circuit.plain else (BY_CURRENT if circuit.source == "current" else BY_VOLTAGE)
@@ -161,6 +167,6 @@ def scalars_of(system: System, circuit: Circuit) -> np.ndarray:
             *system.emission,
             driven,
             circuit.series_resistance * system.area,
-            np.inf if circuit.compliance is None else circuit.compliance / system.area,
+            _compliance(system, circuit),
         ]
     )

@@ -71,7 +71,14 @@ def start(batch, lanes, i, j):
 @no_type_check
 def resume(batch, lanes, i, j, total, conduction):
     """Prepare the first step from the accepted state in lane j, through which these current densities flow."""
-    lanes.real[TIME, j], lanes.real[DRIVE, j] = batch.time[0, i], batch.drive[0, i]
+    s, real = batch.scalars, lanes.real
+    real[TIME, j], real[DRIVE, j] = batch.time[0, i], real[at.OLD_APPLIED, j]  # the drive that the state answers
+    if s[at.DRIVEN, i] == at.BY_VOLTAGE:
+        real[DRIVE, j] += s[at.RESISTANCE, i] * total
+    elif s[at.DRIVEN, i] == at.BY_CURRENT:
+        real[DRIVE, j] = total
+    real[APPLIED, j] = real[at.OLD_APPLIED, j]
+    real[at.APPLIED_SHIFT, j] = 0.0
     lanes.whole[COUNTED, j] = lanes.whole[NEWTON, j]
     _record(batch, lanes, i, j, total, conduction)
     lanes.whole[LEVEL, j] = 1
@@ -106,7 +113,7 @@ def advance(batch, lanes, i, j, budget):
         whole[STATUS, j] = at.OUT_OF_BUDGET
         return False
     ratio = norm / last if norm < last < math.inf else 1.0
-    if norm * ratio < TOLERANCE and real[DAMP, j] == 1.0:
+    if norm < batch.scalars[UNIT, i] and norm * ratio < TOLERANCE and real[DAMP, j] == 1.0:
         if whole[PART, j] < whole[PARTS, j]:
             _ramp(batch, lanes, i, j)
         else:
@@ -143,18 +150,19 @@ def _set_source(batch, lanes, i, j, value):
 def _close_circuit(batch, lanes, i, j):
     """The update of the contact's voltage V by the circuit's equation, and with it the update of all unknowns.
 
-    R I + V = V_s with |I| <= I_c, or I = I_s. I is linear in V at the linear system's solution, and rises
-    with it, so that the limit can be decided there: the circuit's own Newton step is exact.
+    R I + V = V_s with |I| <= I_c, or I = I_s with |V| <= V_c. I is linear in V at the linear system's
+    solution, and rises with it, so that the limit can be decided there: the circuit's own Newton step is exact.
     """
     s, real, y = batch.scalars, lanes.real, lanes.update
     current, slope = linear_current(batch, lanes, i, j)
     limit, r = s[at.COMPLIANCE, i], s[at.RESISTANCE, i]
     if s[at.DRIVEN, i] == at.BY_VOLTAGE:
         shift = (real[APPLIED, j] + r * current - real[SOURCE, j]) / (1.0 + r * slope)
+        if abs(current - slope * shift) > limit:
+            shift = (current - math.copysign(limit, current - slope * shift)) / slope
     else:
         shift = (current - real[SOURCE, j]) / slope
-    if abs(current - slope * shift) > limit:
-        shift = (current - math.copysign(limit, current - slope * shift)) / slope
+        shift = real[APPLIED, j] - min(max(real[APPLIED, j] - shift, -limit), limit)
     shift = min(max(shift, -MAX_RISE), MAX_RISE)
     real[at.APPLIED_SHIFT, j] = shift
     for k in range(y.shape[0]):
@@ -202,17 +210,24 @@ def _begin(batch, lanes, i, j, rung, fresh):
     if level >= batch.levels[i]:
         whole[STATUS, j] = at.SOLVED
         return False
-    span = batch.time[level, i] - real[TIME, j]
-    aside = batch.kind[level, i] == at.SIDE
-    if fresh and not aside:
+    goal = level  # looks inside lie on the way
+    while batch.kind[goal, i] == at.SIDE and goal + 1 < batch.levels[i]:
+        goal += 1
+    span = batch.time[goal, i] - real[TIME, j]
+    if fresh:
         real[SPAN, j] = span
-        crossing = real[DRIVE, j] * batch.drive[level, i] <= 0.0
+        crossing = real[DRIVE, j] * batch.drive[goal, i] <= 0.0
         real[at.PART_SPAN, j] = span / batch.control[at.CROSSING] if crossing else span
-    dt = span if aside else min(divide(span, min(real[WISH, j], real[at.PART_SPAN, j])), real[LARGEST, j])
+    dt = min(divide(span, min(real[WISH, j], real[at.PART_SPAN, j])), real[LARGEST, j])
+    if batch.kind[level, i] == at.SIDE and batch.time[level, i] - real[TIME, j] <= dt * (1.0 + 1e-12):
+        goal, dt = level, batch.time[level, i] - real[TIME, j]
+        span = dt
+        if rung == PREDICTED:
+            whole[at.ASIDE, j] = whole[NEWTON, j]
     real[DT, j] = dt
-    real[GOAL_TIME, j] = batch.time[level, i] if dt == span else real[TIME, j] + dt
-    rise = batch.drive[level, i] - real[DRIVE, j]
-    real[GOAL_DRIVE, j] = batch.drive[level, i] if dt == span else real[DRIVE, j] + rise * dt / span
+    real[GOAL_TIME, j] = batch.time[goal, i] if dt == span else real[TIME, j] + dt
+    rise = batch.drive[goal, i] - real[DRIVE, j]
+    real[GOAL_DRIVE, j] = batch.drive[goal, i] if dt == span else real[DRIVE, j] + rise * dt / span
     whole[PARTS, j] = whole[PART, j] = 1
     whole[ITERATION, j] = 0
     whole[RUNG, j] = rung
@@ -258,9 +273,8 @@ def _ramp(batch, lanes, i, j):
 def _accept(batch, lanes, i, j):
     """Take the converged step; record, and begin the next one. False at the end of the drive."""
     real, whole = lanes.real, lanes.whole
-    level = whole[LEVEL, j]
-    arrived = real[GOAL_TIME, j] == batch.time[level, i]
-    aside = arrived and batch.kind[level, i] == at.SIDE
+    arrived = real[GOAL_TIME, j] == batch.time[whole[LEVEL, j], i]
+    aside = _is_aside(batch, lanes, i, j)
     total, conduction = currents(batch, lanes, i, j)
     if not aside:
         error = local_error(batch, lanes, i, j)
@@ -270,16 +284,18 @@ def _accept(batch, lanes, i, j):
             return _begin(batch, lanes, i, j, PREDICTED, False)
         keep_past(lanes, j)
         real[WISH, j] = next_wish(lanes, j, longest)
+    if aside:
+        _record(batch, lanes, i, j, total, conduction)
+        _end_look(lanes, j)
+        return _begin(batch, lanes, i, j, PREDICTED, False)
     whole[WORST, j] = max(whole[WORST, j], whole[RUNG, j])
+    real[at.EARLIER_DT, j] = real[BEFORE_DT, j]
+    real[BEFORE_DT, j] = real[DT, j]
+    real[TIME, j], real[DRIVE, j] = real[GOAL_TIME, j], real[GOAL_DRIVE, j]
+    _keep(lanes, j)
     if arrived:
         _record(batch, lanes, i, j, total, conduction)
         whole[LEVEL, j] += 1
-    if not aside:
-        real[at.EARLIER_DT, j] = real[BEFORE_DT, j]
-        real[BEFORE_DT, j] = real[DT, j]
-        real[TIME, j], real[DRIVE, j] = real[GOAL_TIME, j], real[GOAL_DRIVE, j]
-        _keep(lanes, j)
-    if arrived:
         whole[WORST, j] = 0
         whole[HALVINGS, j] = 0
         real[LARGEST, j] = math.inf
@@ -287,6 +303,22 @@ def _accept(batch, lanes, i, j):
         real[LARGEST, j] *= 2.0
         whole[HALVINGS, j] = max(whole[HALVINGS, j] - 1, 0)
     return _begin(batch, lanes, i, j, PREDICTED, arrived)
+
+
+@inlined
+@no_type_check
+def _is_aside(batch, lanes, i, j):
+    """Whether this step is a look inside, to be thrown away."""
+    level = lanes.whole[LEVEL, j]
+    return batch.kind[level, i] == at.SIDE and lanes.real[GOAL_TIME, j] == batch.time[level, i]
+
+
+@inlined
+@no_type_check
+def _end_look(lanes, j):
+    """The look is over: its Newton steps are nobody's, and the next level is the goal."""
+    lanes.whole[COUNTED, j] += lanes.whole[NEWTON, j] - lanes.whole[at.ASIDE, j]
+    lanes.whole[LEVEL, j] += 1
 
 
 @kernel
@@ -317,10 +349,9 @@ def _rescue(batch, lanes, i, j):
     short = 0.0 if batch.scalars[at.DRIVEN, i] == at.BY_CURRENT else RAMP_FROM
     if rung in (RAMP, FINE_RAMP) and abs(real[GOAL_DRIVE, j] - real[DRIVE, j]) <= short:
         rung = HALVED
-    level = whole[LEVEL, j]
-    if rung == HALVED and batch.kind[level, i] == at.SIDE:
-        whole[LEVEL, j] += 1  # a look inside that fails is not worth more: its profile stays empty
-        return _begin(batch, lanes, i, j, PREDICTED, True)
+    if rung == HALVED and _is_aside(batch, lanes, i, j):
+        _end_look(lanes, j)  # one that fails is not worth more: its profile stays empty
+        return _begin(batch, lanes, i, j, PREDICTED, False)
     if rung == HALVED:
         whole[WORST, j] = HALVED
         if whole[HALVINGS, j] >= MAX_HALVINGS:
@@ -343,10 +374,8 @@ def _record(batch, lanes, i, j, total, conduction):
     batch.out[level, at.LOWERING_L, i] = max(real[W_L, j], 0.0)
     batch.out[level, at.LOWERING_R, i] = max(real[W_R, j], 0.0)
     batch.out[level, at.CONTACT, i] = real[APPLIED, j]
-    batch.newton[level, i] = whole[NEWTON, j] - whole[COUNTED, j]
-    batch.rung[level, i] = whole[WORST, j]
-    whole[COUNTED, j] = whole[NEWTON, j]
     if batch.kind[level, i] == at.SIDE:
+        batch.rung[level, i] = whole[RUNG, j]
         row = 0
         for m in range(level):
             row += batch.kind[m, i] == at.SIDE
@@ -355,3 +384,7 @@ def _record(batch, lanes, i, j, total, conduction):
                 batch.side[row, k, a, i] = lanes.u[k, a, j]
             for a in range(3 if k < lanes.edge.shape[0] else 0):
                 batch.side[row, k, 4 + a, i] = lanes.edge[k, 0, a, j]
+    else:
+        batch.newton[level, i] = whole[NEWTON, j] - whole[COUNTED, j]
+        batch.rung[level, i] = whole[WORST, j]
+        whole[COUNTED, j] = whole[NEWTON, j]

@@ -18,7 +18,7 @@ from memflux.solvers import batch, march
 from memflux.solvers.batch import NOTHING, VERSION, Job
 from memflux.solvers.content import no_content, with_offset
 from memflux.solvers.control import SolverControl
-from memflux.solvers.lanes import allocate
+from memflux.solvers.lanes import REALS, allocate
 from memflux.solvers.newton import LinearEngine
 from memflux.solvers.system import build_system
 from memflux.solvers.transient import solve_transient
@@ -108,32 +108,33 @@ class Solver:
                 keep_state=len(devices) == 1,
             )
             jobs.append(job)
-        jobs, failed = _settle(jobs, control)
         if state is not None:
-            self._check_state(state, jobs)
+            self._check_state(state, drive)
+        jobs, failed = _settle(jobs, control)
+        if state is not None and [job.device for job in jobs] != [state.device] * len(devices):
+            raise InvalidValue("state belongs to another device; solve the device that it was saved with.")
         if control.adaptive:
             solved = iter(self._published(jobs, control))
         else:
             solved = iter(self._phases(jobs, control if levels is None else control.prescribed()))
         return [failed[i] if i in failed else next(solved) for i in range(len(devices))]
 
-    def _check_state(self, state: State, jobs: list[Job]) -> None:
-        """InvalidValue unless `state` is one that the only job can go on from."""
-        job = jobs[0]
-        if self.engine == "cuda" or SolverControl.preset(self.control).adaptive:
+    def _check_state(self, state: State, drive: Waveform) -> None:
+        """InvalidValue unless this solver can go on from `state` with `drive`."""
+        control = SolverControl.preset(self.control)
+        if self.engine == "cuda" or control.adaptive:
             raise InvalidValue(
                 f"control = {self.control!r} with engine = {self.engine!r} cannot go on from a state; "
                 "choose control = 'accurate' or 'fast' and engine = 'petsc' or 'compiled'."
             )
-        if len(jobs) != 1 or job.device != state.device:
-            raise InvalidValue("state belongs to one device, and another is to be solved; pass state.device.")
-        here = {"control": self.control, "solver_version": VERSION}
-        for name, value in here.items():
+        for name, value in {"control": self.control, "solver_version": VERSION}.items():
             if getattr(state, name) != value:
                 raise InvalidValue(
                     f"state has {name} = {getattr(state, name)!r}, not {value!r}; start the drive from rest."
                 )
-        first = float(job.drive.voltage(0.0))
+        if state.levels.shape[1] != build_system(state.device, control).x.size or state.numbers.size != REALS:
+            raise InvalidValue("state does not fit the mesh of its device; start the drive from rest.")
+        first = float(drive.voltage(0.0))
         if self.circuit.plain and abs(first - state.voltage) > MAX_JUMP:
             raise InvalidValue(
                 f"drive starts at {first:g} V and state was left at {state.voltage:g} V; start the drive there."
@@ -187,7 +188,7 @@ def _settle(jobs: list[Job], control: SolverControl) -> tuple[list[Job], dict[in
         try:
             settled.append(dataclasses.replace(job, device=with_offset(job.device, control)))
         except SolveFailed as failure:
-            failed[i] = no_content(job.drive, job.recorded, str(failure), clock.perf_counter() - began)
+            failed[i] = no_content(job, str(failure), clock.perf_counter() - began)
     return settled, failed
 
 
@@ -264,7 +265,7 @@ def simulate(
 
     `levels` [s], starting at 0 and increasing, are marched instead of the control's own;
     `profiles` are times [s] at which the inside of the device is returned (one device only).
-    `circuit` puts a series resistor, a compliance current or a current source between drive and device;
+    `circuit` puts a series resistor, a compliance or a current source between drive and device;
     `state`, the `state` of an earlier trace of this device, lets the drive go on where that one ended.
     `at` [s], increasing, are times to return instead of the grid of phase (reads of a pulse train).
     Batches under a reference control, `levels` or `at` have no common grid and return a list of Trace.
