@@ -22,7 +22,11 @@ def test_nmae_by_hand():
     np.testing.assert_allclose(nmae(np.zeros((2, 3)), np.array([[1.0, 1, 1], [0, 0, 0]])), [0.5, 0.0])
 
 
-@given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=20), st.floats(1e-12, 1e12))
+# numbers that lose digits when scaled down, because they are or become subnormal, are left out
+CURRENTS = st.floats(-1e3, 1e3).map(lambda value: value if abs(value) > 1e-280 else 0.0)
+
+
+@given(st.lists(CURRENTS, min_size=2, max_size=20), st.floats(1e-12, 1e12))
 def test_nmae_is_bounded_symmetric_and_free_of_scale(values, factor):
     truth = np.array(values)
     guess = truth[::-1].copy()
