@@ -106,6 +106,47 @@ def past_share_of(lanes):
     return multistep.past_share(lanes, 0)
 
 
+def manufactured_error(steps, kept):
+    """Root mean square error of n' = -20 (n - sin 3t) + 3 cos 3t, n(0) = 0, whose solution is sin 3t.
+
+    `steps` [s]; `kept`: the level's span as a multiple of each, above 2 where a short step keeps some of the past.
+    """
+    lanes = at.allocate(2, 1)
+    real, n, t, errors = lanes.real[:, 0], 0.0, 0.0, []
+    lanes.instant[0, 0] = -3.0  # the flux is -n'
+    for dt, span in zip(steps, kept * steps, strict=True):
+        real[at.DT], real[at.WISH], real[at.SPAN] = dt, span, span
+        t += dt
+        b = past_share_of(lanes)
+        # n_new - n = -dt [(1 - b) J_new + b J_past], J_new = 20 (n_new - sin) - 3 cos
+        known = -20.0 * np.sin(3 * t) - 3.0 * np.cos(3 * t)
+        new = (n - dt * ((1 - b) * known + b * lanes.flux[0, 0])) / (1.0 + 20.0 * dt * (1 - b))
+        flux = 20.0 * new + known
+        lanes.upper[0, 0, multistep.MEAN, 0] = (1 - b) * flux + b * lanes.flux[0, 0]
+        lanes.edge[0, 0, 2, 0] = flux
+        multistep.keep_past(lanes, 0)
+        n = new
+        errors.append(n - np.sin(3 * t))
+    return np.sqrt(np.mean(np.square(errors)))
+
+
+@pytest.mark.parametrize("pattern", ["even", "alternating", "random", "with short rests"])
+def test_a_manufactured_problem_is_solved_to_second_order(pattern):
+    errors = []
+    for count in (200, 400, 800):
+        weights = {
+            "even": np.ones(count),
+            "alternating": np.tile([1.0, 2.0], count // 2),
+            "random": np.random.default_rng(1).uniform(0.5, 1.5, count),
+            "with short rests": np.tile([1.0, 1.0, 1.0, 0.1], count // 4),
+        }[pattern]
+        kept = np.where(weights == 0.1, 10.0, 1.0)
+        errors.append(manufactured_error(2.0 * weights / weights.sum(), kept))
+    orders = np.log2(np.array(errors[:-1]) / errors[1:])
+    assert orders.mean() == pytest.approx(2.0, abs=0.1)
+    assert errors[-1] < 1e-4
+
+
 def test_steps_with_too_large_an_error_are_taken_back():
     """A tight tolerance on few levels: what is accepted stays within eight of it."""
     steps = PhaseSteps(local_error=0.005, crossing_parts=1)
