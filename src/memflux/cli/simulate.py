@@ -88,7 +88,8 @@ def simulate(
     device = device.replace(**_changes(change or []))
     circuit = Circuit(source=source, series_resistance=series_resistance, compliance=compliance)
     wave = _drive(waveform, amplitude, period, cycles, drive)
-    _check_targets(out, save_state, plot, inside, animate)
+    targets = _Targets(out=out, save_state=save_state, plot=plot, inside=inside, animate=animate)
+    targets.check()
     looks = _looks(profiles, inside, as_json, wave)
     film = np.array([]) if animate is None else _film(frames, wave)
     times = np.union1d(looks, film)
@@ -104,16 +105,7 @@ def simulate(
         circuit=circuit,
         state=state,
     )
-    if save_state is not None and trace.state is not None:
-        trace.state.save(save_state)
-    if out is not None:
-        _write_csv(out, trace)
-    if plot is not None:
-        _draw(plot, trace, name)
-    if inside is not None and (seen := _seen(trace, looks)):
-        _draw_inside(inside, seen, device)
-    if animate is not None and (seen := _seen(trace, film)):
-        _film_of(animate, seen, device, as_json)
+    _write(targets, trace, device, name, looks, film, as_json)
     result = _summary(device, trace, as_json)
     if as_json and profiles is not None and trace.profiles is not None:
         result["profiles"] = _listed(trace.profiles.at(looks))
@@ -137,28 +129,58 @@ def _drive(kind: str, amplitude: float | None, period: float | None, cycles: int
     return Triangle(amplitude=peak, period=duration, cycles=cycles)
 
 
-def _check_targets(
-    out: Path | None, save_state: Path | None, plot: Path | None, inside: Path | None, animate: Path | None
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class _Targets:
+    """Files to write; None: not wanted."""
+
+    out: Path | None
+    save_state: Path | None
+    plot: Path | None
+    inside: Path | None
+    animate: Path | None
+
+    def check(self) -> None:
+        """Refuse what could not be written before anything is solved."""
+        for target in (self.plot, self.inside):
+            if target is not None and target.suffix.lower() not in PICTURES:
+                raise InvalidValue(
+                    f"{target} is no picture that can be written; give a name that ends in .png, .svg or .pdf."
+                )
+        for target in (self.out, self.save_state, self.plot, self.inside):
+            if target is not None and not target.resolve().parent.is_dir():
+                raise DataError(f"{target} is not in an existing folder; make the folder first.")
+            if target is not None and target.is_dir():
+                raise DataError(f"{target} is a folder; give the name of a file.")
+        if self.plot is None and self.inside is None and self.animate is None:
+            return
+        try:
+            from memflux.platform.animation import check_animation
+        except ImportError:
+            raise MissingDependency("pictures need matplotlib; run pip install 'memflux[report]'.") from None
+        if self.animate is not None:
+            check_animation(self.animate)
+
+
+def _write(
+    targets: _Targets,
+    trace: "Trace",
+    device: "Device",
+    name: str,
+    looks: "np.ndarray",
+    film: "np.ndarray",
+    quiet: bool,
 ) -> None:
-    """Refuse what could not be written before anything is solved."""
-    for target in (plot, inside):
-        if target is not None and target.suffix.lower() not in PICTURES:
-            raise InvalidValue(
-                f"{target} is no picture that can be written; give a name that ends in .png, .svg or .pdf."
-            )
-    for target in (out, save_state, plot, inside):
-        if target is not None and not target.resolve().parent.is_dir():
-            raise DataError(f"{target} is not in an existing folder; make the folder first.")
-        if target is not None and target.is_dir():
-            raise DataError(f"{target} is a folder; give the name of a file.")
-    if plot is None and inside is None and animate is None:
-        return
-    try:
-        from memflux.platform.animation import check_animation
-    except ImportError:
-        raise MissingDependency("pictures need matplotlib; run pip install 'memflux[report]'.") from None
-    if animate is not None:
-        check_animation(animate)
+    """All files that were asked for; `looks` and `film` [s] are the times of --inside and --animate."""
+    if targets.save_state is not None and trace.state is not None:
+        trace.state.save(targets.save_state)
+    if targets.out is not None:
+        _write_csv(targets.out, trace)
+    if targets.plot is not None:
+        _draw(targets.plot, trace, name)
+    if targets.inside is not None and (seen := _seen(trace, looks)):
+        _draw_inside(targets.inside, seen, device)
+    if targets.animate is not None and (seen := _seen(trace, film)):
+        _film_of(targets.animate, seen, device, quiet)
 
 
 def _looks(text: str | None, inside: Path | None, as_json: bool, wave: "Waveform") -> "np.ndarray":
