@@ -13,7 +13,7 @@ import numpy as np
 
 import harness
 from harness import Row
-from memflux import Device, PulseTrain, Solver, Space, Triangle, simulate
+from memflux import Device, PulseTrain, Solver, Space, Triangle, simulate, vacancy_offset_for
 from memflux.errors import MissingDependency
 
 REFERENCE = (
@@ -79,6 +79,22 @@ def pulses(quick: bool) -> Iterator[Row]:
     )  # fmt: skip
 
 
+def content(quick: bool) -> Iterator[Row]:
+    """the offset of a mean vacancy density, in the CPU time it takes"""
+    devices, _ = Space.preset("9d").sample(8 if quick else 50, seed=6)
+    given = [devices[i].replace(mean_vacancy_density=5e23) for i in range(len(devices))]
+    vacancy_offset_for(given[0])  # loads the kernels
+    seconds = []
+    for device in given:
+        began = time.process_time()
+        vacancy_offset_for(device)
+        seconds.append(time.process_time() - began)
+    yield Row(
+        what="9d, offset of a mean vacancy density, median", value=1e3 * float(np.median(seconds)), unit="ms",
+        note=f"{len(given)} devices, slowest {1e3 * max(seconds):.0f} ms",
+    )  # fmt: skip
+
+
 def gpu(quick: bool) -> Iterator[Row]:
     """curves a second on a CUDA GPU, where one is present, and the same levels on the CPU"""
     try:
@@ -133,4 +149,4 @@ def peer(quick: bool) -> Iterator[Row]:
 
 
 if __name__ == "__main__":
-    harness.run("fv_speed", [curves, cold, pulses, gpu, peer])
+    harness.run("fv_speed", [curves, cold, pulses, content, gpu, peer])
