@@ -95,10 +95,14 @@ def test_no_damage_escapes_as_anything_else(tmp_path):
     """One byte after the other of the first header and of the directory at the end."""
     example().save(tmp_path / "s.npz")
     whole = (tmp_path / "s.npz").read_bytes()
+    refused, read = 0, []
     for place in [*range(200), *range(len(whole) - 300, len(whole))]:
         for value in (0, 0x28, 0xFF):
             (tmp_path / "d.npz").write_bytes(whole[:place] + bytes([value]) + whole[place + 1 :])
             try:
-                State.load(tmp_path / "d.npz")
+                read.append(State.load(tmp_path / "d.npz"))
             except DataError:
-                continue
+                refused += 1
+    assert refused > 500
+    for state in read:  # bytes that do not matter
+        np.testing.assert_array_equal(state.levels, example().levels)
