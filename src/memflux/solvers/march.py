@@ -274,20 +274,18 @@ def _accept(batch, lanes, i, j):
     """Take the converged step; record, and begin the next one. False at the end of the drive."""
     real, whole = lanes.real, lanes.whole
     arrived = real[GOAL_TIME, j] == batch.time[whole[LEVEL, j], i]
-    aside = _is_aside(batch, lanes, i, j)
     total, conduction = currents(batch, lanes, i, j)
-    if not aside:
-        error = local_error(batch, lanes, i, j)
-        longest = longest_step(batch, lanes, i, j, error)
-        if error > TOO_LARGE * batch.control[at.ACCURACY] and real[DT, j] > SHORTEST * real[SPAN, j]:
-            real[WISH, j] = longest
-            return _begin(batch, lanes, i, j, PREDICTED, False)
-        keep_past(lanes, j)
-        real[WISH, j] = next_wish(lanes, j, longest)
-    if aside:
+    if _is_aside(batch, lanes, i, j):
         _record(batch, lanes, i, j, total, conduction)
         _end_look(lanes, j)
         return _begin(batch, lanes, i, j, PREDICTED, False)
+    error = local_error(batch, lanes, i, j)
+    longest = longest_step(batch, lanes, i, j, error)
+    if error > TOO_LARGE * batch.control[at.ACCURACY] and real[DT, j] > SHORTEST * real[SPAN, j]:
+        real[WISH, j] = longest
+        return _begin(batch, lanes, i, j, PREDICTED, False)
+    keep_past(lanes, j)
+    real[WISH, j] = next_wish(lanes, j, longest)
     whole[WORST, j] = max(whole[WORST, j], whole[RUNG, j])
     real[at.EARLIER_DT, j] = real[BEFORE_DT, j]
     real[BEFORE_DT, j] = real[DT, j]

@@ -11,7 +11,7 @@ from memflux.solvers.compiled import inlined, kernel
 from memflux.solvers.newton_step import CHARGE_X, DT, EPS, LENGTH, UNIT, W_L, Q
 
 MEAN, ERROR = 3, 4  # columns of `Lanes.upper` between steps: the mean vacancy flux of the step, its error
-LARGEST_CUT = 0.8  # share of the free sites of a node that a prediction may fill
+LARGEST_CUT = 0.8  # share of a node's carriers, or of its free sites, that one change may take
 FULLEST = 1.0 - 1e-13  # occupation of vacancy sites that rounding still tells from 1
 MAX_BEND = 1.0  # share of the curvature that is believed where steps grow
 MAX_GROWTH = 20.0  # of a density from level to level, in the predictor

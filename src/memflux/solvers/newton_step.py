@@ -355,6 +355,13 @@ def assemble(batch, lanes, i, j, blocks, right):
                     blocks[m, row, column] /= largest
 
 
+@inlined
+@no_type_check
+def _less_next(own, X, k, a, j, y0, y1, y2, y3):
+    """Row a of node k, eliminated: its own value less what the next node's values take from it."""
+    return own - X[k, a, 0, j] * y0 - X[k, a, 1, j] * y1 - X[k, a, 2, j] * y2 - X[k, a, 3, j] * y3
+
+
 @kernel
 @no_type_check
 def _back_substitute(lanes, j):
@@ -367,13 +374,7 @@ def _back_substitute(lanes, j):
         for c in range(2):
             y0, y1, y2, y3 = y[k + 1, 0, c, j], y[k + 1, 1, c, j], y[k + 1, 2, c, j], on * y[k + 1, 3, c, j]
             for a in range(4):
-                y[k, a, c, j] = (
-                    X[k, a, 5 - c, j]
-                    - X[k, a, 0, j] * y0
-                    - X[k, a, 1, j] * y1
-                    - X[k, a, 2, j] * y2
-                    - X[k, a, 3, j] * y3
-                )
+                y[k, a, c, j] = _less_next(X[k, a, 5 - c, j], X, k, a, j, y0, y1, y2, y3)
 
 
 @kernel
@@ -389,7 +390,7 @@ def _respond(lanes, j):
         if k == last - 1:
             y3 = switch_on(lanes, j, last) * y3 - 1.0
         for a in range(4):
-            y[k, a, 2, j] = -X[k, a, 0, j] * y0 - X[k, a, 1, j] * y1 - X[k, a, 2, j] * y2 - X[k, a, 3, j] * y3
+            y[k, a, 2, j] = _less_next(0.0, X, k, a, j, y0, y1, y2, y3)
 
 
 @inlined

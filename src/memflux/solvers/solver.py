@@ -92,14 +92,11 @@ class Solver:
         control = SolverControl.preset(self.control)
         jobs = []
         for i in range(len(devices)):
-            recorded, hidden = NOTHING if levels is None else levels, NOTHING
-            if levels is None and not control.adaptive:
-                recorded, hidden = drive[i].grid(self.samples)[0], corner_times(drive[i], self.samples)
-                if at is not None:
-                    recorded, hidden = at, np.append(recorded, hidden)
+            wave = drive[i]
+            recorded, hidden = self._levels_of(wave, levels, at)
             job = Job(
                 device=devices[i],
-                drive=drive[i],
+                drive=wave,
                 recorded=recorded,
                 hidden=hidden,
                 profiles=NOTHING if profiles is None else profiles,
@@ -113,11 +110,20 @@ class Solver:
         jobs, failed = _settle(jobs, control)
         if state is not None and [job.device for job in jobs] != [state.device] * len(devices):
             raise InvalidValue("state belongs to another device; solve the device that it was saved with.")
-        if control.adaptive:
-            solved = iter(self._published(jobs, control))
-        else:
-            solved = iter(self._phases(jobs, control if levels is None else control.prescribed()))
+        solve = self._published if control.adaptive else self._phases
+        solved = iter(solve(jobs, control if levels is None else control.prescribed()) if jobs else [])
         return [failed[i] if i in failed else next(solved) for i in range(len(devices))]
+
+    def _levels_of(
+        self, wave: Waveform, levels: np.ndarray | None, at: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Levels [s] to return and levels to visit besides; none where a published controller has its own."""
+        if levels is not None:
+            return levels, NOTHING
+        if SolverControl.preset(self.control).adaptive:
+            return NOTHING, NOTHING
+        grid, corners = wave.grid(self.samples)[0], corner_times(wave, self.samples)
+        return (grid, corners) if at is None else (at, np.append(grid, corners))
 
     def _check_state(self, state: State, drive: Waveform) -> None:
         """InvalidValue unless this solver can go on from `state` with `drive`."""
@@ -142,8 +148,6 @@ class Solver:
 
     def _phases(self, jobs: list[Job], control: SolverControl) -> list[Trace]:
         """By the march, on the levels of every job."""
-        if not jobs:
-            return []
         if self.engine == "cuda":
             return _cuda().solve_batch(jobs, control)
         lanes = allocate(build_system(jobs[0].device, control).x.size, 1)
@@ -156,18 +160,21 @@ class Solver:
 
     def _published(self, jobs: list[Job], control: SolverControl) -> list[Trace]:
         """With a published controller, on its own time levels or on prescribed ones."""
-        if not jobs:
-            return []
         engine = make_engine(self.engine, build_system(jobs[0].device, control).x.size)
         try:
-            return [self._published_one(job, control, engine) for job in jobs]
+            return [
+                solve_transient(
+                    job.drive,
+                    control,
+                    engine,
+                    build_system(job.device, control),
+                    job.recorded if job.recorded.size else None,
+                    job.profiles,
+                )
+                for job in jobs
+            ]
         finally:
             engine.close()
-
-    @staticmethod
-    def _published_one(job: Job, control: SolverControl, engine: LinearEngine) -> Trace:
-        levels = job.recorded if job.recorded.size else None
-        return solve_transient(job.drive, control, engine, build_system(job.device, control), levels, job.profiles)
 
     def value_and_gradient(self, devices: Devices, drive: Waveform, cost: CurveCost) -> tuple[np.ndarray, np.ndarray]:
         """Cost [B] and gradient [B, P] by central differences; see `Differentiable`."""

@@ -43,10 +43,6 @@ class Transient:
         self.control = control
         self.budget = control.newton_budget + control.newton_per_level * levels
 
-    def equilibrium(self) -> State | None:
-        """The state at V = 0, see below."""
-        return equilibrium(self.problem)
-
     def step(self, state: State, time: float) -> State | None:
         """One implicit Euler step to `time`, or None; raises OutOfBudget."""
         if self.problem.newton_steps > self.budget:
@@ -110,7 +106,7 @@ def solve_transient(
     run = Transient(system, engine, drive, control, 0 if levels is None else levels.size)
     march = March(rejected=[], failure="no_equilibrium")
     record = Record(run.problem, levels, np.array([]) if profiles is None else profiles, run.step)
-    state = run.equilibrium()
+    state = equilibrium(run.problem)
     if state is not None:
         record.start(state)
         march.failure = None
