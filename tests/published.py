@@ -7,7 +7,7 @@ from memflux.solvers import model
 from memflux.solvers.control import SolverControl
 from memflux.solvers.solver import make_engine
 from memflux.solvers.system import State, System, build_system
-from memflux.solvers.transient import Transient
+from memflux.solvers.transient import Transient, equilibrium
 from memflux.waveform import Triangle
 
 SWEEP = Triangle(amplitude=10.0, period=8.0, cycles=1)
@@ -18,7 +18,7 @@ def equilibrium_of(device: Device, control: str, engine: str = "compiled") -> tu
     settings = SolverControl.preset(control)
     system = build_system(device, settings)
     run = Transient(system, make_engine(engine, system.x.size), SWEEP, settings)
-    state = run.equilibrium()
+    state = equilibrium(run.problem)
     assert state is not None
     return run, system, state
 

@@ -7,14 +7,15 @@ import pytest
 
 from memflux.constants import ELEMENTARY_CHARGE, VACUUM_PERMITTIVITY
 from memflux.device import Device
-from memflux.solvers import batch, lanes, march, model
+from memflux.solvers import batch, lanes, march, model, transient
 from memflux.solvers.control import SolverControl
 from memflux.solvers.mesh import control_volumes
+from memflux.solvers.newton import Problem
 from memflux.solvers.record import Record
 from memflux.solvers.solver import simulate
 from memflux.solvers.system import build_system
 from memflux.solvers.thomas import ThomasEngine
-from memflux.solvers.transient import Transient, solve_transient
+from memflux.solvers.transient import Transient, equilibrium, solve_transient
 from memflux.waveform import PiecewiseLinear, Sine, Triangle
 from published import SWEEP, contact_fields, equilibrium_of, ex107_check_value
 from stepping import packed, prescribed
@@ -80,7 +81,7 @@ def test_the_two_paths_agree_at_rest_where_the_statistics_do():
     )
     system = build_system(d, control)
     np.testing.assert_array_equal(system.x, ours.x)
-    state = Transient(system, ThomasEngine(system.x.size), SWEEP, control).equilibrium()
+    state = equilibrium(Problem.of(system, ThomasEngine(system.x.size)))
     np.testing.assert_allclose(state.u[:, model.PSI], lane.old[:, 3, 0], atol=1e-3)
     found = lane.real[[lanes.OLD_W_L, lanes.OLD_W_R], 0]
     np.testing.assert_allclose(found, state.u[[0, -1], model.W], rtol=2e-2)
@@ -134,7 +135,7 @@ def test_gauss_gives_a_second_order_contact_field_and_the_difference_a_first_ord
             SolverControl.preset("reference"), first_spacing=1e-4 * scale, largest_spacing=1e-3 * scale
         )
         system = build_system(Device.preset("S2"), control)
-        state = Transient(system, ThomasEngine(system.x.size), SWEEP, control).equilibrium()
+        state = equilibrium(Problem.of(system, ThomasEngine(system.x.size)))
         lowering["published"].append(state.u[0, model.W])
         graded = dataclasses.replace(
             prescribed(), first_spacing=1e-4 * scale, growth=None, largest_spacing=1e-3 * scale
@@ -243,7 +244,7 @@ def test_a_hopeless_published_run_is_a_status_not_an_exception(monkeypatch):
     assert t.status.startswith("no time step was small enough after t = 0 s, 0 V")
     assert np.isnan(t.current[1:]).all()
     assert t.time.shape == t.current.shape == (9,)
-    monkeypatch.setattr(Transient, "equilibrium", lambda self: None)
+    monkeypatch.setattr(transient, "equilibrium", lambda problem: None)
     t = simulate(Device.preset("S2"), SWEEP, engine="compiled", control="reference", levels=levels)
     assert t.status_class == "no_equilibrium"
     assert np.isnan(t.current).all()
