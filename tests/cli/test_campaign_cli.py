@@ -116,7 +116,7 @@ def test_an_interrupted_run_says_what_it_waits_for(file, tmp_path, monkeypatch):
     result = CliRunner().invoke(
         app, ["campaign", "run", str(file), "--out", str(tmp_path / "d"), "--executor", "serial"]
     )
-    assert result.exit_code == 130
+    assert result.exit_code == 75
     assert "stopping: shards in flight are finished; interrupt again to drop them" in result.stderr
     assert "stopped at 16 of 40 curves" in result.stderr
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from memflux.platform.campaigns.runner import Executor, Progress
 
 EXECUTORS = ("ray", "serial")
-STOPPED = 130  # exit code of a run that was asked to stop
+STOPPED = 75  # exit code of a run that was asked to stop and can go on (EX_TEMPFAIL)
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="Campaign file (YAML), as `campaign new` writes it.")]
 Folder = Annotated[str, typer.Argument(metavar="DIR", help="Data set: a folder, or the URL of one.")]

@@ -144,7 +144,7 @@ def test_two_runs_into_one_folder_are_refused(tmp_path):
         run(CAMPAIGN, str(tmp_path), SerialExecutor())
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_stops_after_the_shard_in_flight(tmp_path, whole, number):
     handler = signal.getsignal(number)
 

@@ -18,6 +18,8 @@ from memflux.platform.campaigns.lock import hold
 from memflux.platform.campaigns.shard_work import Job, ShardReport, manifest_of, solver_for
 from memflux.shards import MANIFEST, Manifest, complete_shards, damaged_files, missing_shards
 
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # the last is what Slurm sends ahead of a walltime
+
 
 class Executor(Protocol):
     """Where shards are made. Entering it gets the workers, leaving it lets them go."""
@@ -70,8 +72,8 @@ def run(
 
     Shards that are damaged are made again. Two runs into one folder are refused (DataError), as is
     a folder of another recipe (InvalidValue); a folder is not begun where the executor cannot be
-    entered. Interrupt and SIGTERM let shards in flight finish and return with `stopped`; a second
-    one drops them. `on_progress` is called when work begins and after each shard, `on_stop` as
+    entered. Interrupt, SIGTERM and SIGUSR1 let shards in flight finish and return with `stopped`; a
+    second one drops them. `on_progress` is called when work begins and after each shard, `on_stop` as
     soon as the run is asked to stop, in another thread.
     """
     folder = Folder.at(out)
@@ -174,7 +176,7 @@ def _sweep(folder: Folder, manifest: Manifest) -> None:
 
 @contextlib.contextmanager
 def stop_on_signals(on_stop: Callable[[], None] | None = None) -> Iterator[Callable[[], bool]]:
-    """Within, an interrupt or SIGTERM only sets the flag that is yielded; the second interrupts at once.
+    """Within, a stop signal only sets the flag that is yielded; the second interrupts at once.
 
     `on_stop` is called at the first, in a thread: a signal comes at any moment, also while the
     main thread holds what `on_stop` needs.
@@ -198,7 +200,7 @@ def stop_on_signals(on_stop: Callable[[], None] | None = None) -> Iterator[Calla
         return
     listener = threading.Thread(target=listen, name="memflux-stop", daemon=True)
     listener.start()
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, ask) for number in STOP_SIGNALS}
     try:
         yield lambda: asked
     finally:
