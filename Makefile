@@ -1,7 +1,10 @@
 # Everything a person types. `make setup` is safe to repeat: what is done is skipped.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow bench lint types clean
+.PHONY: help setup demo test test-slow bench datasets lint types clean
 BIN := .venv/bin
+# Where `make datasets` puts them, and which of datasets/*.yaml it makes.
+DATASETS ?= $${XDG_CACHE_HOME:-$$HOME/.cache}/memflux/datasets
+NAMES ?= $(basename $(notdir $(wildcard datasets/*.yaml)))
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -22,6 +25,9 @@ test-slow: setup ## the tests that take minutes
 bench: setup ## every claim with its bar; writes benchmarks/results and docs/benchmarks.md
 	set -e; for script in $$(grep -l harness.run benchmarks/*.py | grep -v harness.py); do $(BIN)/python $$script; done
 	$(BIN)/python benchmarks/page.py
+
+datasets: setup ## the published data sets, into ~/.cache/memflux/datasets; again: go on (NAMES="2d 9d", DATASETS=)
+	set -e; for name in $(NAMES); do $(BIN)/memflux campaign run datasets/$$name.yaml --out "$(DATASETS)/$$name"; done
 
 lint: setup ## style and layering
 	$(BIN)/ruff check .

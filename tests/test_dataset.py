@@ -13,7 +13,7 @@ from memflux.dataset import Dataset, summarise, verify
 from memflux.device import FIELDS
 from memflux.errors import DataError, InvalidValue
 from memflux.folder import Folder
-from memflux.shards import list_shards
+from memflux.shards import list_shards, write_shard
 from memflux.space import PRESETS, Space
 from memflux.traces import STATUS_CLASSES
 
@@ -82,7 +82,7 @@ def test_the_hash_does_not_depend_on_shards_or_file_system(made):
         f"memory://{made.parent.name}", devices=read.devices, drive=read.drive, traces=read.traces, shard_size=3
     )
     assert again.content_hash == read.content_hash == Dataset.open(f"memory://{made.parent.name}").content_hash
-    assert summarise(made).content_hash == read.content_hash
+    assert summarise(made).tally.content_hash == read.content_hash
 
 
 def test_missing_shards_are_allowed(made):
@@ -91,7 +91,8 @@ def test_missing_shards_are_allowed(made):
     read = Dataset.open(made)
     assert list(read.index) == [*range(8), *range(16, 20)]
     assert len(read.drive) == len(read) == 12
-    assert (summarise(made).done, summarise(made).wanted) == (12, 20)
+    summary = summarise(made)
+    assert (summary.tally.rows, summary.manifest.count, summary.shards) == (12, 20, 2)
     found = verify(made)
     assert (found.wanted, found.present, found.missing, found.damaged) == (3, 2, 1, ())
 
@@ -156,5 +157,21 @@ def test_a_summary_counts_classes_and_rates(made):
     Dataset.write(made.parent / "e", devices=read.devices, drive=read.drive, traces=traces)
     summary = summarise(made.parent / "e")
     assert summary.failed_by_class == {"crashed": 1, "diverged": 2}
-    assert (summary.failed, summary.done) == (3, 20)
-    assert summary.rate is None  # all rows were finished at once
+    assert (summary.tally.failures, summary.tally.rows) == (3, 20)
+    assert summary.tally.failed == {"crashed": [19], "diverged": [17, 18]}
+    assert summary.tally.rate() is None  # all rows were finished at once
+    assert summary.disk_bytes == sum(path.stat().st_size for path in (made.parent / "e").glob("*.parquet"))
+
+
+def test_rows_of_another_solver_never_mix(made):
+    read = Dataset.open(made)
+    rows = read.rows[8:16]
+    versions = rows.biography | {"solver_version": np.full(8, "9", object)}
+    folder = Folder.at(made)
+    folder.remove(list_shards(folder)[1].name)
+    name = write_shard(folder, 1, dataclasses.replace(rows, biography=versions))
+    with pytest.raises(DataError, match="row 8 of .* has solver_version = '9' where the manifest says ''"):
+        Dataset.open(made)
+    folder.remove(name)
+    write_shard(folder, 1, dataclasses.replace(rows, devices=rows.devices.replace(length=1e-6)))
+    assert "another solver made, or that were changed" in verify(made).damaged[0]

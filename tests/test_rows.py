@@ -10,19 +10,27 @@ from memflux import waveform
 from memflux.compact import CompactModel
 from memflux.device import FIELDS
 from memflux.errors import DataError, InvalidValue
-from memflux.rows import Rows, build_drive, drive_columns, drive_family, rows_of
+from memflux.rows import Method, Rows, build_drive, drive_columns, drive_family, keys_of, rows_of
 from memflux.space import Space
 from memflux.traces import History
+
+METHOD = Method(engine="compact")
 
 
 def rows_from(space="9d", count=5):
     devices, drive = Space.preset(space).sample(count, seed=3)
-    return rows_of(np.arange(count), devices, drive, CompactModel(samples=8)(devices, drive), {"engine": "compact"})
+    return rows_of(np.arange(count), devices, drive, CompactModel(samples=8)(devices, drive), METHOD)
+
+
+def keyed(rows):
+    """The rows with the keys of what their columns say."""
+    family = {"kind": "triangle", "cycles": 2}
+    return dataclasses.replace(rows, key=keys_of(rows.devices, family, rows.drive, 8, METHOD))
 
 
 def test_table_has_the_documented_columns_and_nulls_where_a_field_follows():
     table = rows_from().to_table()
-    documented = {"index", *FIELDS, "amplitude", "period", "voltage", "current", "status_class", "status"}
+    documented = {"index", "key", *FIELDS, "amplitude", "period", "voltage", "current", "status_class", "status"}
     assert documented <= set(table.column_names)
     assert table["mobility_hole"].null_count == 5
     assert table.schema.field("current").type == pa.list_(pa.float64())
@@ -58,7 +66,7 @@ def test_content_covers_keys_classes_and_traces(change):
         "drive": lambda: rows.drive | {"period": rows.drive["period"] * 2},
         "devices": lambda: rows.devices.replace(contact_density="lowered"),
     }
-    other = dataclasses.replace(rows, **{change: changed[change]()})
+    other = keyed(dataclasses.replace(rows, **{change: changed[change]()}))
     assert other.content().tobytes() != rows.content().tobytes()
 
 
@@ -75,7 +83,23 @@ def test_content_leaves_out_the_biography_and_the_kind_of_nan():
 
 def test_content_resolves_fields_that_follow():
     rows = rows_from()
-    assert dataclasses.replace(rows, devices=rows.devices.resolved()).content().tobytes() == rows.content().tobytes()
+    written_out = keyed(dataclasses.replace(rows, devices=rows.devices.resolved()))
+    assert written_out.content().tobytes() == rows.content().tobytes()
+
+
+def test_a_key_is_the_address_of_device_drive_samples_and_method():
+    devices, drive = Space.preset("5d-parametric").sample(3, seed=3)
+    traces = CompactModel(samples=8)(devices, drive)
+    one = rows_of(np.arange(3), devices, drive, traces, METHOD)
+    assert len(set(one.key)) == 3
+    assert {len(key) for key in one.key} == {32}
+    each = type(drive)(amplitude=np.full(3, drive.amplitude), period=np.full(3, drive.period), cycles=drive.cycles)
+    assert list(rows_of(np.arange(5, 8), devices, each, traces, METHOD).key) == list(one.key)
+    for change in ({"control": "fast"}, {"engine": "petsc"}, {"solver_version": "9"}):
+        other = rows_of(np.arange(3), devices, drive, traces, dataclasses.replace(METHOD, **change))
+        assert not set(other.key) & set(one.key)
+    finer = rows_of(np.arange(3), devices, drive, CompactModel(samples=16)(devices, drive), METHOD)
+    assert not set(finer.key) & set(one.key)
 
 
 def test_missing_and_ragged_columns_are_data_errors():
@@ -93,7 +117,7 @@ def test_traces_off_the_phase_grid_are_refused():
     devices, drive = Space.preset("5d").sample(2, seed=0)
     traces = CompactModel(samples=8)(devices, drive)
     with pytest.raises(InvalidValue, match="phase grid"):
-        rows_of(np.arange(2), devices, drive, dataclasses.replace(traces, time=traces.time * 1.01), {})
+        rows_of(np.arange(2), devices, drive, dataclasses.replace(traces, time=traces.time * 1.01), METHOD)
 
 
 def test_the_history_becomes_the_biography():
@@ -108,7 +132,7 @@ def test_the_history_becomes_the_biography():
         barrier_change_right=np.zeros(2),
     )
     traces = dataclasses.replace(CompactModel(samples=8)(devices, drive), history=(history,))
-    told = rows_of(np.arange(1), devices, drive, traces, {}).biography
+    told = rows_of(np.arange(1), devices, drive, traces, METHOD).biography
     assert (told["newton_steps"][0], told["rejected_steps"][0], told["rescues"][0]) == (12, 1, 1)
     assert told["wall_time_s"][0] == 0.5
     assert told["pid"][0] > 0
@@ -126,7 +150,7 @@ def test_the_history_becomes_the_biography():
 def test_every_drive_comes_back_from_family_and_columns(drive):
     devices, _ = Space.preset("5d").sample(2, seed=0)
     traces = CompactModel(samples=8)(devices, drive)
-    rows = rows_of(np.arange(2), devices, drive, traces, {})
+    rows = rows_of(np.arange(2), devices, drive, traces, METHOD)
     family = drive_family(drive)
     assert tuple(rows.drive) == drive_columns(family)
     back = build_drive(family, rows.drive)
@@ -136,22 +160,10 @@ def test_every_drive_comes_back_from_family_and_columns(drive):
     assert len(set(table.column_names)) == len(table.column_names)
 
 
-def test_tables_from_before_there_was_a_vacancy_density_are_read():
-    rows = rows_from()
-    table = rows.to_table()
-    assert table["mean_vacancy_density"].null_count == 5
-    old = table.drop_columns(["mean_vacancy_density"])
-    joined = pa.concat_tables([old.slice(0, 2), table.slice(2)], promote_options="default")
-    for part in (old, joined):
-        back = Rows.from_table(part, ("amplitude", "period"))
-        assert np.isnan(back.devices.mean_vacancy_density).all()
-        assert back.content().tobytes() == rows.content().tobytes()
-
-
 def test_a_vacancy_density_is_kept_and_takes_the_offset_s_place_in_the_content():
     rows = rows_from()
     given = rows.devices.replace(mean_vacancy_density=[np.nan, 1e22, 1e23, 1e24, np.nan])
-    changed = dataclasses.replace(rows, devices=given)
+    changed = keyed(dataclasses.replace(rows, devices=given))
     back = Rows.from_table(changed.to_table(), ("amplitude", "period"))
     np.testing.assert_array_equal(back.devices.mean_vacancy_density, given.mean_vacancy_density)
     assert back.content().tobytes() == changed.content().tobytes()

@@ -5,23 +5,27 @@ import dataclasses
 import numpy as np
 import pytest
 
+from memflux import shards
 from memflux.compact import CompactModel
 from memflux.dataset import Dataset
 from memflux.errors import DataError
 from memflux.folder import Folder
-from memflux.rows import rows_of
+from memflux.rows import Method, rows_of
 from memflux.shards import (
     Manifest,
+    Shard,
     complete_shards,
     damaged_files,
     list_shards,
     missing_shards,
     parse,
     read_shard,
+    read_tally,
     sizes_on_disk,
     write_shard,
 )
 from memflux.space import Space
+from memflux.tally import Tally
 
 
 @pytest.fixture
@@ -67,7 +71,13 @@ def test_manifest_survives_the_round_trip(made):
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
-    [(b"{", "damaged"), (b"{}", "damaged"), (b'{"format": 99}', "upgrade"), (b'{"format": 1, "odd": 2}', "damaged")],
+    [
+        (b"{", "damaged"),
+        (b"{}", "damaged"),
+        (b'{"format": 99}', "upgrade"),
+        (b'{"format": 2, "odd": 2}', "damaged"),
+        (b'{"format": 1}', "make the data set anew"),
+    ],
 )
 def test_a_bad_manifest_is_a_data_error(tmp_path, content, sentence):
     folder = Folder.at(tmp_path)
@@ -79,7 +89,7 @@ def test_a_bad_manifest_is_a_data_error(tmp_path, content, sentence):
 def test_of_two_copies_one_counts(made):
     folder, manifest, rows = made
     late = dataclasses.replace(rows[4:8], biography=rows[4:8].biography | {"pid": np.full(4, 7)})
-    write_shard(folder, 1, late.to_table())
+    write_shard(folder, 1, late)
     chosen, superseded = complete_shards(folder, manifest)
     assert [shard.number for shard in chosen] == [0, 1, 2]
     assert [shard.number for shard in superseded] == [1]
@@ -90,15 +100,15 @@ def test_a_last_shard_that_must_grow_is_missing_until_a_longer_one_is_there(made
     grown = dataclasses.replace(manifest, count=12, earlier_counts=[10])
     assert missing_shards(folder, grown) == [2]
     devices, drive = Space.preset("5d").sample(4, seed=0, first=8)
-    whole = rows_of(np.arange(8, 12), devices, drive, CompactModel(samples=8)(devices, drive), {})
-    name = write_shard(folder, 2, whole.to_table())
+    whole = rows_of(np.arange(8, 12), devices, drive, CompactModel(samples=8)(devices, drive), Method())
+    name = write_shard(folder, 2, whole)
     assert missing_shards(folder, grown) == []
     assert complete_shards(folder, grown)[0][2].name == name
 
 
 def test_rows_of_another_shard_are_refused(made):
     folder, manifest, rows = made
-    name = write_shard(folder, 2, rows[0:2].to_table())
+    name = write_shard(folder, 2, rows[0:2])
     shard = next(s for s in list_shards(folder) if s.name == name)
     with pytest.raises(DataError, match=f"{name} does not hold the rows"):
         parse(folder, shard, read_shard(folder, shard), manifest)
@@ -108,4 +118,38 @@ def test_sizes_are_those_of_the_files(made):
     folder, _, rows = made
     fixed, each = sizes_on_disk([rows[0:4]])
     name = list_shards(folder)[0].name
-    assert fixed + 4 * each == pytest.approx(len(folder.read(name)), rel=1e-9)
+    assert fixed + 4 * each == pytest.approx(len(folder.read(name)), rel=0.02)  # but for the tally in the footer
+
+
+def test_of_two_copies_the_one_with_fewer_failures_counts(made):
+    folder, manifest, rows = made
+    failed = dataclasses.replace(rows[4:8], status_class=np.array(["solved", "crashed", "solved", "solved"], object))
+    sound = list_shards(folder)[1]
+    name = write_shard(folder, 1, failed)
+    chosen, superseded = complete_shards(folder, manifest)
+    assert chosen[1] == sound
+    assert [shard.name for shard in superseded] == [name]
+
+
+def test_the_footer_has_the_tally_of_the_rows(made):
+    folder, _, rows = made
+    failed = dataclasses.replace(rows[4:8], status_class=np.array(["solved", "crashed"] * 2, object))
+    name = write_shard(folder, 1, failed)
+    tally = read_tally(folder, Shard(1, name))
+    assert tally == Tally.of(failed)
+    assert tally.failed == {"crashed": [5, 7]}
+
+
+@pytest.mark.parametrize("damage", [lambda c: c[:-100], lambda c: c[:-8], lambda c: b"PAR1", lambda c: b""])
+def test_a_shard_without_a_footer_is_named(made, damage):
+    folder, _, _ = made
+    shard = list_shards(folder)[1]
+    folder.write(shard.name, damage(folder.read(shard.name)))
+    with pytest.raises(DataError, match=f"{shard.name} is damaged or truncated"):
+        read_tally(folder, shard)
+
+
+def test_a_long_footer_is_read_whole(made, monkeypatch):
+    folder, _, rows = made
+    monkeypatch.setattr(shards, "TAIL", 64)
+    assert read_tally(folder, list_shards(folder)[0]) == Tally.of(rows[0:4])

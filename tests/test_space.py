@@ -116,6 +116,21 @@ def test_at_gives_the_devices_of_parameter_values():
             ),
             "vacancy_offset has no effect where mean_vacancy_density is given; vary one of the two",
         ),
+        (
+            lambda: Parameter(name="vacancy_charge", low=1.0, high=2.0),
+            "vacancy_charge takes whole numbers alone and cannot vary; give it as a constant",
+        ),
+        (
+            lambda: Space(
+                name="x",
+                parameters=(
+                    Parameter(name="mean_vacancy_density", low=1e22, high=1e24),
+                    Parameter(name="vacancy_site_density", low=1e23, high=1e25),
+                ),
+                device=Device(),
+            ),
+            r"mean_vacancy_density = 1e\+24 m\^-3 is out of range; .* below vacancy_site_density = 1e\+23",
+        ),
         (lambda: Space.preset("2d").sample(-1, seed=0), "count = -1 is out of range"),
         (lambda: Space.preset("2d").sample(1, seed=-1), "seed = -1 is out of range"),
     ],

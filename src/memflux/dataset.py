@@ -1,9 +1,8 @@
 """The data set: devices, their drive and their traces, read from or written to a folder of shards."""
 
 import dataclasses
-import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -12,10 +11,21 @@ import pyarrow as pa
 from memflux.device import QUANTITIES, Devices
 from memflux.errors import DataError, InvalidValue, check_integer
 from memflux.folder import Folder
-from memflux.rows import Rows, build_drive, drive_columns, drive_family, rows_of
-from memflux.shards import MANIFEST, Manifest, list_shards, parse, read_shard, read_tables, write_shard
+from memflux.rows import Method, Rows, build_drive, drive_columns, drive_family, rows_of
+from memflux.shards import (
+    MANIFEST,
+    Manifest,
+    complete_shards,
+    list_shards,
+    parse,
+    read_shard,
+    read_tables,
+    read_tallies,
+    write_shard,
+)
 from memflux.space import Space
-from memflux.traces import SOLVED, Traces
+from memflux.tally import Tally
+from memflux.traces import Traces
 from memflux.waveform import Waveform
 
 if TYPE_CHECKING:
@@ -47,6 +57,7 @@ class Dataset:
             rows = Rows.from_table(pa.concat_tables(tables, promote_options="default"), drive_columns(manifest.drive))
         except (pa.ArrowException, InvalidValue) as error:
             raise DataError(f"the shards of {folder.url} do not fit together: {error}") from None
+        _refuse_mixed(folder, manifest, rows)
         order = np.argsort(rows.index, kind="stable")
         return cls.of(manifest, rows if np.array_equal(order, np.arange(len(rows))) else rows[order])
 
@@ -81,10 +92,10 @@ class Dataset:
         space: Space | None = None,
         recipe: Mapping[str, Any] | None = None,
         shard_size: int = 1024,
-        engine: str = "",
-        solver_version: str = "",
+        method: Method | None = None,
     ) -> Self:
         """Write devices and their traces (on the phase grid) into an empty folder as a data set."""
+        method = method or Method()
         shard_size = check_integer("shard_size", shard_size, low=1, high=2**20)
         if len(devices) == 0 or len(traces) != len(devices):
             raise InvalidValue(
@@ -93,8 +104,7 @@ class Dataset:
         folder = Folder.at(url)
         if folder.exists(MANIFEST):
             raise InvalidValue(f"{folder.url} holds a data set already; give an empty folder.")
-        biography = {"engine": engine, "solver_version": solver_version}
-        rows = rows_of(np.arange(len(devices)), devices, drive.for_batch(len(devices)), traces, biography)
+        rows = rows_of(np.arange(len(devices)), devices, drive.for_batch(len(devices)), traces, method)
         manifest = Manifest(
             recipe=dict(recipe or {}),
             space=space,
@@ -103,14 +113,13 @@ class Dataset:
             cycles=traces.cycles,
             count=len(devices),
             shard_size=shard_size,
-            engine=engine,
-            solver_version=solver_version,
+            method=method,
         )
         folder.create()
         folder.write(MANIFEST, manifest.to_json())
         for number in range(manifest.shards):
             part = manifest.shard_rows(number)
-            write_shard(folder, number, rows[part.start : part.stop].to_table())
+            write_shard(folder, number, rows[part.start : part.stop])
         return cls.of(manifest, rows)
 
     @property
@@ -140,8 +149,8 @@ class Dataset:
 
     @property
     def content_hash(self) -> str:
-        """SHA-256 of keys, status classes and traces in index order; not of the biography."""
-        return content_hash([self.rows])
+        """Of keys, status classes and traces, see `Tally.content_hash`; not of the biography."""
+        return Tally.of(self.rows).content_hash
 
     def to_xarray(self) -> "xarray.Dataset":
         """The same as an xarray Dataset with dimensions device and sample; units as attributes."""
@@ -161,58 +170,45 @@ class Dataset:
         return len(self.rows)
 
 
-def content_hash(parts: Iterable[Rows]) -> str:
-    """The content hash of rows that come in index order, in parts of any size."""
-    digest = hashlib.sha256()
-    for part in parts:
-        for first in range(0, len(part), 4096):
-            digest.update(part[first : first + 4096].content().data)
-    return digest.hexdigest()
+def _refuse_mixed(folder: Folder, manifest: Manifest, rows: Rows) -> None:
+    """Rows of another engine or solver version in the same folder were put there by hand."""
+    for name in ("engine", "solver_version"):
+        wanted = getattr(manifest.method, name)
+        odd = np.flatnonzero(rows.biography[name] != wanted)
+        if odd.size:
+            found = rows.biography[name][odd[0]]
+            raise DataError(
+                f"row {rows.index[odd[0]]} of {folder.url} has {name} = {found!r} where the manifest says {wanted!r}; "
+                "remove its shard and run the campaign again."
+            )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Summary:
     """How far a data set has come."""
 
-    wanted: int
-    done: int
-    failed_by_class: Mapping[str, int]
-    content_hash: str
-    rate: float | None  # rows per second over the last ten minutes of work; None: too few to say
-    wall_time_s: float  # work of all rows, where they say so
+    manifest: Manifest
+    tally: Tally
+    shards: int  # that are there
+    disk_bytes: int | None  # that they take; None where the file system does not say
 
     @property
-    def failed(self) -> int:
-        """Rows whose solve failed."""
-        return sum(self.failed_by_class.values())
+    def failed_by_class(self) -> dict[str, int]:
+        """Rows whose solve failed, by status class."""
+        return {name: len(indices) for name, indices in self.tally.failed.items()}
 
 
 def summarise(url: "str | os.PathLike[str]") -> Summary:
-    """Count, hash and time the rows of a data set, shard by shard, whatever its size."""
+    """Count, hash and time the rows of a data set from the footers of its shards; it may be growing.
+
+    Raises DataError, with the name of the shard, where one has no footer. Damage elsewhere in a
+    shard is found by `verify`.
+    """
     folder = Folder.at(url)
     manifest = Manifest.read(folder)
-    classes: dict[str, int] = {}
-    finished, walls = [np.empty(0)], [np.empty(0)]
-
-    def parts() -> Iterator[Rows]:
-        for shard, table in read_tables(folder, manifest):
-            rows = parse(folder, shard, table, manifest)
-            for name, count in zip(*np.unique(rows.status_class.astype(str), return_counts=True), strict=True):
-                classes[str(name)] = classes.get(str(name), 0) + int(count)
-            finished.append(rows.biography["finished_at"])
-            walls.append(rows.biography["wall_time_s"])
-            yield rows
-
-    digest = content_hash(parts())
-    done = sum(classes.values())
-    return Summary(
-        wanted=manifest.count,
-        done=done,
-        failed_by_class={name: count for name, count in sorted(classes.items()) if name != SOLVED},
-        content_hash=digest,
-        rate=_rate(np.concatenate(finished)),
-        wall_time_s=float(np.nansum(np.concatenate(walls))),
-    )
+    shards, _ = complete_shards(folder, manifest)
+    tally = Tally.sum(read_tallies(folder, shards))
+    return Summary(manifest=manifest, tally=tally, shards=len(shards), disk_bytes=folder.size(s.name for s in shards))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -246,11 +242,3 @@ def verify(url: "str | os.PathLike[str]") -> Verification:
                 there.add(shard.number)
     missing = sum(number not in there for number in range(manifest.shards))
     return Verification(wanted=manifest.shards, missing=missing, damaged=tuple(sentences))
-
-
-def _rate(finished: np.ndarray) -> float | None:
-    if finished.size == 0:
-        return None
-    recent = finished[finished > finished.max() - 600.0]
-    span = float(recent.max() - recent.min())
-    return float((recent > recent.min()).sum()) / span if span > 0 else None

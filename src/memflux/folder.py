@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import os
 import uuid
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Self
 
@@ -64,6 +65,12 @@ class Folder:
         except NotADirectoryError:
             raise DataError(f"{self.url} is a file; give a folder.") from None
 
+    def size(self, names: Iterable[str]) -> int | None:
+        """Bytes that the files take together; None where the file system does not say."""
+        sizes = {PurePosixPath(entry["name"]).name: entry.get("size") for entry in self.fs.ls(self.root, detail=True)}
+        found = [sizes.get(name) for name in names]
+        return None if None in found else sum(found)  # type: ignore[arg-type]
+
     def exists(self, name: str) -> bool:
         """Whether the file `name` is there."""
         self.fs.invalidate_cache(self.root)
@@ -73,6 +80,13 @@ class Folder:
         """The content of `name`; DataError where it cannot be read."""
         try:
             return bytes(self.fs.cat_file(self.path(name)))
+        except OSError as error:
+            raise DataError(f"{self.path(name)} cannot be read: {error.strerror or error}.") from None
+
+    def tail(self, name: str, size: int) -> bytes:
+        """The last `size` bytes of `name`, or all where it has fewer; DataError where it cannot be read."""
+        try:
+            return bytes(self.fs.tail(self.path(name), size))
         except OSError as error:
             raise DataError(f"{self.path(name)} cannot be read: {error.strerror or error}.") from None
 

@@ -3,9 +3,12 @@
 A row is a device. Column names are the Device fields, the numbers of the drive ("amplitude",
 "period"; other ones carry the prefix "drive_", because "width" is taken), "voltage" and
 "current" (lists of float64 on the phase grid), "status_class", "status" and the biography.
+"key" is the content address: what was solved, and by what.
 """
 
 import dataclasses
+import hashlib
+import json
 import os
 import socket
 import time
@@ -15,13 +18,13 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 from memflux import waveform
 from memflux.device import FIELDS, OPTIONAL, Devices
 from memflux.errors import DataError, InvalidValue
 from memflux.space import DRIVE_PARAMETERS
-from memflux.traces import STATUS_CLASSES, Traces
+from memflux.traces import SOLVED, STATUS_CLASSES, Traces
 from memflux.waveform import Waveform
 
 # How a row came about: no part of the content hash, because it differs from run to run.
@@ -39,6 +42,16 @@ BIOGRAPHY: Mapping[str, pa.DataType] = {
 }
 REPEATED = ("contact_density", "status_class", "status", "host", "engine", "cpu_target", "solver_version")
 CLASS_BYTES = 32  # width of a status class within the content hash
+KEY_DIGITS = 32  # hexadecimal digits of a key
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Method:
+    """What solved the rows. Rows of different methods are different rows, and never mix in one data set."""
+
+    control: str = ""
+    engine: str = ""
+    solver_version: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -46,6 +59,7 @@ class Rows:
     """B rows as arrays."""
 
     index: Int[np.ndarray, " B"]
+    key: np.ndarray  # [B] of str, see `keys_of`
     devices: Devices
     drive: Mapping[str, np.ndarray]  # column name to [B]
     voltage: Float[np.ndarray, "B T"]  # V
@@ -55,9 +69,14 @@ class Rows:
     status: np.ndarray  # [B] of str
     biography: Mapping[str, np.ndarray]  # column name to [B]
 
+    @property
+    def solved(self) -> Bool[np.ndarray, " B"]:
+        """Which rows were solved."""
+        return np.asarray(self.status_class == SOLVED, dtype=bool)
+
     def to_table(self) -> pa.Table:
         """The rows as an Arrow table; an optional field is null where it is not given."""
-        columns: dict[str, pa.Array] = {"index": pa.array(self.index, pa.int64())}
+        columns: dict[str, pa.Array] = {"index": pa.array(self.index, pa.int64()), "key": _array(self.key)}
         for name, values in self.devices.columns().items():
             columns[name] = pa.array(values, mask=np.isnan(values)) if name in OPTIONAL else _array(values)
         columns |= {name: pa.array(values, pa.float64()) for name, values in self.drive.items()}
@@ -70,18 +89,15 @@ class Rows:
 
     @classmethod
     def from_table(cls, table: pa.Table, drive_columns: tuple[str, ...]) -> Self:
-        """The inverse of `to_table`. Raises DataError where columns are missing or ragged.
-
-        Tables from before devices had a mean vacancy density lack that column: none was given.
-        """
-        fields = [name for name in FIELDS if name != "mean_vacancy_density" or name in table.column_names]
-        wanted = {"index", *fields, *drive_columns, "voltage", "current", "status_class", "status", *BIOGRAPHY}
+        """The inverse of `to_table`. Raises DataError where columns are missing or ragged."""
+        wanted = {"index", "key", *FIELDS, *drive_columns, "voltage", "current", "status_class", "status", *BIOGRAPHY}
         if missing := sorted(wanted - set(table.column_names)):
             raise DataError(f"the table has no column {', '.join(missing)}.")
         lists = {name: _matrix(name, table[name]) for name in ("voltage", "current")}
         return cls(
             index=_values(table["index"]),
-            devices=Devices(**{name: _field(name, table[name]) for name in fields}),
+            key=_values(table["key"]),
+            devices=Devices(**{name: _field(name, table[name]) for name in FIELDS}),
             drive={name: _values(table[name]) for name in drive_columns},
             conduction=_matrix("conduction", table["conduction"]) if "conduction" in table.column_names else None,
             status_class=_values(table["status_class"]),
@@ -93,18 +109,13 @@ class Rows:
     def content(self) -> UInt8[np.ndarray, "B W"]:
         """What the content hash covers, one row of bytes a device, independent of how rows are sharded.
 
-        Index, resolved device, drive, status class, voltage and current; every NaN is the same NaN.
+        Index, key (which stands for device, drive and method), status class, voltage and current;
+        every NaN is the same NaN.
         """
-        devices = self.devices.identity()
-        numbers = [self.index, *(v for n, v in devices.items() if n != "contact_density"), *self.drive.values()]
-        names = [devices["contact_density"].astype(f"S{CLASS_BYTES}"), self.status_class.astype(f"S{CLASS_BYTES}")]
-        block = np.concatenate(
-            [np.stack([n.astype("<f8") for n in numbers], axis=1), self.voltage, self.current], axis=1
-        )
+        block = np.concatenate([self.index.astype("<f8")[:, None], self.voltage, self.current], axis=1)
         block = np.ascontiguousarray(np.where(np.isnan(block), np.nan, block), dtype="<f8")
-        return np.concatenate(
-            [block.view(np.uint8), *(n.view(np.uint8).reshape(len(n), CLASS_BYTES) for n in names)], axis=1
-        )
+        names = [self.key.astype(f"S{KEY_DIGITS}"), self.status_class.astype(f"S{CLASS_BYTES}")]
+        return np.concatenate([block.view(np.uint8), *(n.view(np.uint8).reshape(len(n), -1) for n in names)], axis=1)
 
     def __len__(self) -> int:
         return int(self.index.size)
@@ -113,6 +124,7 @@ class Rows:
         return dataclasses.replace(
             self,
             index=self.index[rows],
+            key=self.key[rows],
             devices=self.devices[rows],
             drive={name: values[rows] for name, values in self.drive.items()},
             voltage=self.voltage[rows],
@@ -145,7 +157,12 @@ def _column_of(name: str) -> str:
 
 
 def rows_of(
-    index: np.ndarray, devices: Devices, drive: Waveform, traces: Traces, biography: Mapping[str, object]
+    index: np.ndarray,
+    devices: Devices,
+    drive: Waveform,
+    traces: Traces,
+    method: Method,
+    biography: Mapping[str, object] | None = None,
 ) -> Rows:
     """Rows from a solve; what `biography` does not say is filled in here and from the history.
 
@@ -156,17 +173,42 @@ def rows_of(
     samples, rest = divmod(traces.time.shape[1] - 1, traces.cycles)
     if rest or samples < 4 or not np.allclose(traces.time, drive.grid(samples)[0], rtol=1e-12, atol=0.0):
         raise InvalidValue("the traces do not lie on the phase grid of their drive; use accurate or fast control.")
+    columns = {_column_of(n): np.array(np.broadcast_to(getattr(drive, n), count), np.float64) for n in drive.bounds}
+    by = {"engine": method.engine, "solver_version": method.solver_version}
     return Rows(
         index=np.asarray(index, dtype=np.int64),
+        key=keys_of(devices, drive_family(drive), columns, samples, method),
         devices=devices,
-        drive={_column_of(n): np.array(np.broadcast_to(getattr(drive, n), count), np.float64) for n in drive.bounds},
+        drive=columns,
         voltage=np.asarray(traces.voltage),
         current=np.asarray(traces.current),
         conduction=traces.conduction,
         status_class=traces.status_class,
         status=traces.status,
-        biography=_biography(traces, biography),
+        biography=_biography(traces, by | dict(biography or {})),
     )
+
+
+def keys_of(
+    devices: Devices, family: Mapping[str, Any], drive: Mapping[str, np.ndarray], samples: int, method: Method
+) -> np.ndarray:
+    """Content addresses [B]: equal for equal devices, drives, samples a cycle and methods, on every machine.
+
+    `family` and `drive` (column name to [B]) are the drive as `drive_family` and `Rows.drive` have it.
+    """
+    identity = devices.identity()
+    text = identity.pop("contact_density").astype(f"S{CLASS_BYTES}")
+    numbers = np.stack([v.astype("<f8") for v in (*identity.values(), *drive.values())], axis=1) + 0.0  # no -0.0
+    varying = {name.removeprefix("drive_") for name in drive}
+    constant = {name: value for name, value in family.items() if name not in varying}
+    common = [constant, [*identity, *drive], samples, dataclasses.astuple(method)]
+    begun = hashlib.sha256(json.dumps(common, sort_keys=True).encode())
+    keys = np.empty(len(numbers), dtype=object)
+    for i, row in enumerate(numbers):
+        digest = begun.copy()
+        digest.update(row.tobytes() + text[i])
+        keys[i] = digest.hexdigest()[:KEY_DIGITS]
+    return keys
 
 
 def _biography(traces: Traces, known: Mapping[str, object]) -> dict[str, np.ndarray]:
@@ -179,7 +221,7 @@ def _biography(traces: Traces, known: Mapping[str, object]) -> dict[str, np.ndar
         "wall_time_s": [float("nan") if h is None else h.wall_time for h in histories],
     }
     here = {"host": socket.gethostname(), "pid": os.getpid(), "finished_at": time.time(), "cpu_target": ""}
-    full = {"engine": "", "solver_version": ""} | here | told | dict(known)
+    full = here | told | dict(known)
     columns = {}
     for name, kind in BIOGRAPHY.items():
         dtype = object if pa.types.is_string(kind) else kind.to_pandas_dtype()

@@ -1,6 +1,5 @@
 """The files of a data set: the manifest, and Parquet shards whose names certify their content."""
 
-import collections
 import concurrent.futures
 import dataclasses
 import hashlib
@@ -16,12 +15,15 @@ import pyarrow.parquet as pq
 
 from memflux.errors import DataError, InvalidValue
 from memflux.folder import Folder
-from memflux.rows import REPEATED, Rows, drive_columns, unknown_classes
+from memflux.rows import REPEATED, Method, Rows, drive_columns, keys_of, unknown_classes
 from memflux.space import Space
+from memflux.tally import Tally
 
-FORMAT = 1  # of the folder; a reader refuses a later one
+FORMAT = 2  # of the folder; a reader refuses any other
 MANIFEST = "manifest.json"
 READERS = 8  # threads that read shards
+TAIL = 2**15  # bytes at the end of a shard that hold its footer, as a rule
+_TALLY = b"memflux"  # key of the tally in the footer
 _SHARD = re.compile(r"shard-(\d{6,})-([0-9a-f]{16})\.parquet")
 
 
@@ -36,15 +38,15 @@ class Manifest:
     cycles: int
     count: int  # rows wanted
     shard_size: int  # rows a shard; the last one may have fewer
-    engine: str
-    solver_version: str
+    method: Method  # what solves them
     earlier_counts: Sequence[int] = ()  # what `count` was before it grew
 
     def to_json(self) -> bytes:
         """The content of `manifest.json`."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        space = None if self.space is None else self.space.to_dict()
-        return json.dumps({"format": FORMAT, **fields, "space": space}, indent=1).encode()
+        fields["space"] = None if self.space is None else self.space.to_dict()
+        fields["method"] = dataclasses.asdict(self.method)
+        return json.dumps({"format": FORMAT, **fields}, indent=1).encode()
 
     @classmethod
     def read(cls, folder: Folder) -> Self:
@@ -54,10 +56,14 @@ class Manifest:
         try:
             fields = json.loads(folder.read(MANIFEST))
             version = fields.pop("format")
-            if version > FORMAT:
-                raise DataError(f"{folder.url} has format {version}; this memflux reads up to {FORMAT}: upgrade it.")
+            if version != FORMAT:
+                raise DataError(
+                    f"{folder.url} has format {version} and this memflux reads format {FORMAT}; "
+                    + ("upgrade memflux." if version > FORMAT else "make the data set anew, or read it with an older one.")
+                )
             space = fields.pop("space")
-            return cls(space=None if space is None else Space.from_dict(space), **fields)
+            method = Method(**fields.pop("method"))
+            return cls(space=None if space is None else Space.from_dict(space), method=method, **fields)
         except (json.JSONDecodeError, KeyError, TypeError, AttributeError, InvalidValue) as error:
             raise DataError(f"{folder.path(MANIFEST)} is damaged or of another version: {error}") from None
 
@@ -84,9 +90,9 @@ def list_shards(folder: Folder) -> list[Shard]:
     return sorted(Shard(int(match[1]), name) for match, name in found if match)
 
 
-def write_shard(folder: Folder, number: int, table: pa.Table) -> str:
+def write_shard(folder: Folder, number: int, rows: Rows) -> str:
     """Write one shard, so that it appears whole under the name that certifies it; the name."""
-    content = _encode(table)
+    content = _encode(rows.to_table(), Tally.of(rows))
     name = _name(number, content)
     folder.write(name, content)
     return name
@@ -99,12 +105,13 @@ def _name(number: int, content: bytes) -> str:
 def sizes_on_disk(parts: Sequence[Rows]) -> tuple[float, float]:
     """Bytes that a shard takes however many rows it has, and bytes a row, as these rows have them."""
     table = pa.concat_tables([rows.to_table() for rows in parts], promote_options="default")
-    fixed = len(_encode(table.slice(0, 0)))
-    return float(fixed), (len(_encode(table)) - fixed) / table.num_rows
+    fixed = len(_encode(table.slice(0, 0), Tally()))
+    return float(fixed), (len(_encode(table, Tally())) - fixed) / table.num_rows
 
 
-def _encode(table: pa.Table) -> bytes:
+def _encode(table: pa.Table, tally: Tally) -> bytes:
     sink = io.BytesIO()
+    table = table.replace_schema_metadata({_TALLY: tally.to_json()})
     lists = [name for name in ("voltage", "current", "conduction") if name in table.column_names]
     encoding = {f"{name}.list.element": "BYTE_STREAM_SPLIT" for name in lists}
     pq.write_table(table, sink, compression="zstd", use_dictionary=list(REPEATED), column_encoding=encoding)
@@ -125,6 +132,28 @@ def read_shard(folder: Folder, shard: Shard, columns: list[str] | None = None) -
         raise DataError(f"{folder.path(shard.name)} is not a Parquet file that can be read: {error}") from None
 
 
+def read_tally(folder: Folder, shard: Shard) -> Tally:
+    """What the rows of a shard add up to, from its footer alone. Raises DataError, naming it, where there is none."""
+    try:
+        tail = folder.tail(shard.name, TAIL)
+        length = int.from_bytes(tail[-8:-4], "little")
+        if length + 8 > len(tail):
+            tail = folder.tail(shard.name, length + 8)
+        footer = pq.read_metadata(io.BytesIO(b"PAR1" + tail[-length - 8 :]))
+        return Tally.from_json(footer.metadata[_TALLY])
+    except (pa.ArrowException, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{folder.path(shard.name)} is damaged or truncated (no footer: {type(error).__name__}); "
+            "run the campaign again, which makes it anew."
+        ) from None
+
+
+def read_tallies(folder: Folder, shards: Sequence[Shard]) -> list[Tally]:
+    """The tally of each shard, read by a few threads."""
+    with concurrent.futures.ThreadPoolExecutor(READERS) as pool:
+        return list(pool.map(lambda shard: read_tally(folder, shard), shards))
+
+
 def damaged_files(folder: Folder) -> list[Shard]:
     """The shard files whose content is not what their names certify; every file is read, none parsed."""
     shards = list_shards(folder)
@@ -140,32 +169,36 @@ def _certified(shard: Shard, content: bytes) -> bool:
 def complete_shards(folder: Folder, manifest: Manifest) -> tuple[list[Shard], list[Shard]]:
     """The shards that count, one a number, and the copies they supersede.
 
-    Two files with one number come from a shard that was made twice (a worker outlived its
-    campaign), or from a last shard that grew with `count`: the one with most rows counts.
+    Files with one number come from a shard that was made twice (a worker outlived its campaign), a
+    last shard that grew with `count`, or rows that were solved again: the one with most rows
+    counts, then with fewest failures.
     """
-    files = [shard for shard in list_shards(folder) if shard.number < manifest.shards]
-    copies = collections.Counter(shard.number for shard in files)
-    chosen: dict[int, Shard] = {}
+    copies: dict[int, list[Shard]] = {}
+    for shard in list_shards(folder):
+        if shard.number < manifest.shards:
+            copies.setdefault(shard.number, []).append(shard)
     superseded = []
-    for shard in files:
-        rival = chosen.setdefault(shard.number, shard)
-        if copies[shard.number] > 1 and rival is not shard:
-            better = shard if _size(folder, shard) > _size(folder, rival) else rival
-            superseded.append(rival if better is shard else shard)
-            chosen[shard.number] = better
-    return list(chosen.values()), superseded
+    for rivals in copies.values():
+        if len(rivals) > 1:
+            rivals.sort(key=lambda shard: _merit(read_tally(folder, shard)), reverse=True)
+            superseded += rivals[1:]
+    return [rivals[0] for rivals in copies.values()], superseded
+
+
+def _merit(tally: Tally) -> tuple[int, int]:
+    return tally.rows, -tally.failures
 
 
 def missing_shards(folder: Folder, manifest: Manifest) -> list[int]:
     """The numbers of the shards that are still to be made, or to be made longer."""
     shards, _ = complete_shards(folder, manifest)
     cut = {count // manifest.shard_size for count in manifest.earlier_counts}
-    whole = {s.number for s in shards if s.number not in cut or _size(folder, s) == len(manifest.shard_rows(s.number))}
+    whole = {s.number for s in shards if s.number not in cut or _whole(folder, manifest, s)}
     return [number for number in range(manifest.shards) if number not in whole]
 
 
-def _size(folder: Folder, shard: Shard) -> int:
-    return int(read_shard(folder, shard, columns=["index"]).num_rows)
+def _whole(folder: Folder, manifest: Manifest, shard: Shard) -> bool:
+    return read_tally(folder, shard).rows == len(manifest.shard_rows(shard.number))
 
 
 def read_tables(folder: Folder, manifest: Manifest) -> Iterator[tuple[Shard, pa.Table]]:
@@ -188,4 +221,9 @@ def parse(folder: Folder, shard: Shard, table: pa.Table, manifest: Manifest) -> 
         raise DataError(f"{folder.path(shard.name)} does not hold the rows or samples that its number calls for.")
     if odd := unknown_classes(rows.status_class):
         raise DataError(f"{folder.path(shard.name)} has status {odd[0]!r}, unknown to this version; upgrade it.")
+    if not np.array_equal(rows.key, keys_of(rows.devices, manifest.drive, rows.drive, manifest.samples, manifest.method)):
+        raise DataError(
+            f"{folder.path(shard.name)} has rows that another solver made, or that were changed since; "
+            "remove it and run the campaign again."
+        )
     return rows

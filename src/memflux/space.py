@@ -2,7 +2,7 @@
 
 import dataclasses
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Self
 
 import numpy as np
@@ -32,6 +32,8 @@ class Parameter:
         if bound is None:
             check_names("parameter that can vary", [self.name], [*QUANTITIES, *DRIVE_PARAMETERS])
             raise AssertionError(self.name)
+        if self.name == "vacancy_charge":
+            raise InvalidValue("vacancy_charge takes whole numbers alone and cannot vary; give it as a constant.")
         for end in ("low", "high"):
             check_number(f"{end} of {self.name}", getattr(self, end), low=bound.low, high=bound.high, unit=bound.unit)
         if not self.low < self.high:
@@ -69,8 +71,15 @@ class Space:
             self.device.mean_vacancy_density is not None or "mean_vacancy_density" in names
         ):
             raise InvalidValue("vacancy_offset has no effect where mean_vacancy_density is given; vary one of the two.")
+        self._check_densities()
         check_choice("rule", self.rule, RULES)
         Triangle(amplitude=self.amplitude, period=self.period, cycles=self.cycles)
+
+    def _check_densities(self) -> None:
+        """Refuse a box one of whose corners has more vacancies than sites for them."""
+        ranges = {p.name: p for p in self.parameters}
+        worst = {"mean_vacancy_density": "high", "vacancy_site_density": "low"}
+        self.device.replace(**{n: getattr(ranges[n], end) for n, end in worst.items() if n in ranges})
 
     @classmethod
     def preset(cls, name: str) -> Self:
@@ -97,19 +106,26 @@ class Space:
         count = check_integer("count", count, low=0, high=2**40)
         first = check_integer("first", first, low=0, high=2**40)
         seed = check_integer("seed", seed, low=0, high=2**63 - 1)
-        unit = self._draw(seed, first, count, attempt=0)
-        if self.rule == "within_gap":
-            waiting = np.flatnonzero(~self._kept(unit))
-            for attempt in range(1, ATTEMPTS):
-                if not waiting.size:
-                    break
-                unit[waiting] = self._draw(seed, first, count, attempt)[waiting]
-                waiting = waiting[~self._kept(unit[waiting])]
-            if waiting.size:
-                raise InvalidValue(
-                    f"{waiting.size} of {count} draws broke the rule {self.rule!r} {ATTEMPTS} times; "
-                    "widen the space, or take rule = 'none'."
-                )
+        return self.keep(lambda attempt: self._draw(seed, first, count, attempt))
+
+    def keep(self, draw: Callable[[int], Float[np.ndarray, "B P"]]) -> tuple[Devices, Triangle]:
+        """Devices and drive at the points `draw(0)` of the unit cube, those that break the rule drawn again.
+
+        Point i is that of the first attempt whose row i keeps the rule, so it depends on no other
+        row. Raises InvalidValue where a point breaks the rule `ATTEMPTS` times.
+        """
+        unit = draw(0)
+        waiting = np.flatnonzero(~self.allowed(unit))
+        for attempt in range(1, ATTEMPTS):
+            if not waiting.size:
+                return self.build(unit)
+            unit[waiting] = draw(attempt)[waiting]
+            waiting = waiting[~self.allowed(unit[waiting])]
+        if waiting.size:
+            raise InvalidValue(
+                f"{waiting.size} of {len(unit)} draws broke the rule {self.rule!r} {ATTEMPTS} times; "
+                "widen the space, or take rule = 'none'."
+            )
         return self.build(unit)
 
     def build(self, unit: Float[np.ndarray, "B P"]) -> tuple[Devices, Triangle]:

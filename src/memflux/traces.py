@@ -12,7 +12,11 @@ from memflux.state import State
 
 # Status classes. "solved" is the only one that counts as ok; the rest name what went wrong.
 SOLVED = "solved"
-STATUS_CLASSES = (SOLVED, "no_equilibrium", "diverged", "step_underflow", "out_of_budget", "crashed")
+STATUS_CLASSES = (
+    SOLVED,
+    *("no_equilibrium", "diverged", "step_underflow", "out_of_budget"),  # of the solve: the same again
+    *("crashed", "out_of_memory", "node_lost"),  # of the process, the memory or the machine that solved
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -1,53 +1,60 @@
-"""`memflux campaign`: write a campaign file, check it, run it, and look at what it made."""
+"""`memflux campaign`: write a campaign file, check it, run it, and try failed devices again."""
 
 import contextlib
+import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
 
+from memflux.cli import campaign_data
 from memflux.cli.output import Json, console, emit, progress
-from memflux.errors import DataError, InvalidValue, MissingDependency, check_choice
+from memflux.cli.watch import summary_line, told, watch
+from memflux.errors import InvalidValue, MissingDependency, check_choice
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as Bar
-    from rich.progress import TaskID
-
     from memflux.platform.campaigns.campaign import Campaign
-    from memflux.platform.campaigns.runner import Executor, Progress
+    from memflux.platform.campaigns.runner import Executor
 
-EXECUTORS = ("ray", "serial")
+EXECUTORS = ("ray", "serial", "mpi")
 STOPPED = 75  # exit code of a run that was asked to stop and can go on (EX_TEMPFAIL)
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="Campaign file (YAML), as `campaign new` writes it.")]
-Folder = Annotated[str, typer.Argument(metavar="DIR", help="Data set: a folder, or the URL of one.")]
+Chosen = Annotated[str, typer.Option("--executor", help="ray: all cores, or a cluster; serial: this process; mpi.")]
+Workers = Annotated[int | None, typer.Option(help="Processes; default: one a core.", min=1)]
+Address = Annotated[str | None, typer.Option(help="Ray cluster (host:port); default: one of its own.")]
 
 
 def register(app: typer.Typer) -> None:
     """Mount the group."""
     group = typer.Typer(no_args_is_help=True, help="Simulate many devices: resumable, nothing lost.")
-    for name, command in (("new", new), ("check", check), ("run", run), ("status", status), ("verify", verify)):
-        group.command(name)(command)
+    for command in (new, check, run, retry):
+        group.command(command.__name__)(command)
+    campaign_data.register(group)
     app.add_typer(group, name="campaign")
 
 
 def new(
     preset: Annotated[str, typer.Option(help="Design space: 2d, 4d, 5d, 7d, 9d, 5d-parametric, 16d or 16d-raw.")],
-    count: Annotated[int, typer.Option(help="Devices.")],
+    count: Annotated[int | None, typer.Option(help="Devices; default: as many as were published.", min=1)] = None,
     seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
-    engine: Annotated[str, typer.Option(help="auto, petsc, compiled; compact: a stand-in for the physics.")] = "auto",
+    design: Annotated[str, typer.Option(help="published, sobol or latin-hypercube.")] = "published",
+    engine: Annotated[str, typer.Option(help="petsc, compiled, cuda, auto; compact: a stand-in.")] = "petsc",
     as_json: Json = False,
 ) -> None:
     """Print a commented campaign file.
 
     Example: memflux campaign new --preset 9d --count 1000 --seed 0 > c.yaml
     """
-    from memflux.platform.campaigns.campaign import Campaign, shard_size_for
+    from memflux.platform.campaigns.campaign import PUBLISHED_COUNTS, Campaign, shard_size_for
+    from memflux.space import Space
 
-    campaign = Campaign(space=preset, count=count, seed=seed, engine=engine, shard_size=shard_size_for(count))
+    count = count or PUBLISHED_COUNTS[Space.preset(preset).name]
+    size = shard_size_for(count, engine)
+    campaign = Campaign(space=preset, count=count, seed=seed, design=design, engine=engine, shard_size=size)
     if as_json:
         emit(campaign.model_dump(), True)
     else:
@@ -70,7 +77,8 @@ def check(
         task = bar.add_task("probe", total=probe, note="")
         cost = estimate(campaign, probe, lambda: bar.advance(task))
     result: dict[str, Any] = {
-        "space": campaign.space,
+        "space": campaign.design_space().name,
+        "design": campaign.design,
         "devices": campaign.count,
         "shards": cost.shards,
         "samples_per_curve": cost.samples,
@@ -90,88 +98,79 @@ def check(
 def run(
     file: File,
     out: Annotated[str, typer.Option(help="Folder or URL to fill; the same command resumes.")],
-    executor: Annotated[str, typer.Option(help="ray: all cores, or a cluster; serial: this process.")] = "ray",
-    workers: Annotated[int | None, typer.Option(help="Processes; default: one a core.", min=1)] = None,
-    address: Annotated[str | None, typer.Option(help="Ray cluster (host:port); default: one of its own.")] = None,
+    executor: Chosen = "ray",
+    workers: Workers = None,
+    address: Address = None,
     as_json: Json = False,
 ) -> None:
     """Run a campaign, or go on with it: what is there already is not made again.
 
+    Interrupt, SIGTERM or SIGUSR1: what is in flight is finished, and the exit code is 75.
+
     Example: memflux campaign run c.yaml --out data/c --executor ray --workers 8
+
+    Example: mpiexec -n 64 memflux campaign run c.yaml --out data/c --executor mpi
     """
+    with _executor(executor, workers, address) as chosen:
+        if chosen is not None:
+            _fill(_read(file), out, chosen, as_json)
+
+
+def retry(
+    folder: campaign_data.Folder,
+    status_class: Annotated[list[str] | None, typer.Option("--class", help="Status class; may be repeated.")] = None,
+    executor: Chosen = "ray",
+    workers: Workers = None,
+    address: Address = None,
+    as_json: Json = False,
+) -> None:
+    """Solve failed devices of a data set again, and make what is missing of it.
+
+    Without --class, those that a crash, a lack of memory, a lost node or the budget of seconds stopped. A solve that
+    failed by itself fails in the same way again and is refused: that takes another control, in another data set.
+
+    Example: memflux campaign retry data/c --class crashed --class out_of_memory
+    """
+    with _executor(executor, workers, address) as chosen:
+        if chosen is not None:
+            from memflux.folder import Folder
+            from memflux.platform.campaigns.recheck import campaign_of
+            from memflux.shards import Manifest
+
+            campaign = campaign_of(Manifest.read(Folder.at(folder)))
+            _fill(campaign, folder, chosen, as_json, again=_classes(status_class))
+
+
+def _classes(names: list[str] | None) -> tuple[str, ...]:
+    from memflux.platform.campaigns.shard_work import UNLUCKY
+    from memflux.traces import SOLVED, STATUS_CLASSES
+
+    for name in names or ():
+        if name in STATUS_CLASSES and name not in (*UNLUCKY, SOLVED):
+            raise InvalidValue(
+                f"class = {name!r} would end in the same way again, because the same solver meets the same device; "
+                f"retry one of {', '.join(UNLUCKY)}, or run a campaign of another control into another folder."
+            )
+        check_choice("class", name, UNLUCKY)
+    return tuple(names or UNLUCKY)
+
+
+def _fill(campaign: "Campaign", out: str, executor: "Executor", as_json: bool, again: tuple[str, ...] = ()) -> None:
+    """Run the campaign, say what came of it, and exit with `STOPPED` where it was stopped."""
     from memflux.platform.campaigns import runner
 
-    campaign = _read(file)
-    chosen = _executor(executor, workers or campaign.workers, address)
-    with _bar(as_json) as show:
-        state = runner.run(campaign, out, chosen, show, on_stop=_say_stopping)
-    result = {"out": out, "wanted": state.wanted, "done": state.done, "made": state.made, "failed": state.failed}
-    result |= {"damaged": state.damaged, "rate": state.rate, "seconds": state.seconds, "stopped": state.stopped}
-    emit(result, as_json)
+    with watch(as_json) as show:
+        state = runner.run(campaign, out, executor, show, on_stop=_say_stopping, again=again)
+    if as_json:
+        emit({"out": out, **told(state), "stopped": state.stopped}, True)
+    else:
+        sys.stdout.write(summary_line(state) + "\n")
     if state.stopped:
         console.print(
             Text(f"stopped at {state.done} of {state.wanted} curves; run the same command again to go on."),
             soft_wrap=True,
         )
         raise typer.Exit(STOPPED)
-
-
-def status(folder: Folder, as_json: Json = False) -> None:
-    """Count, hash and time what a campaign has made so far; it may be running.
-
-    Example: memflux campaign status data/c --json
-    """
-    from memflux.dataset import summarise
-
-    summary = summarise(folder)
-    result = {
-        "wanted": summary.wanted,
-        "done": summary.done,
-        "failed": summary.failed,
-        "failed_by_class": dict(summary.failed_by_class),
-        "rate": summary.rate,
-        "work_seconds": summary.wall_time_s,
-        "content_hash": summary.content_hash,
-    }
-    emit(result, as_json, title=folder)
-
-
-def verify(folder: Folder, as_json: Json = False) -> None:
-    """Check every shard against the checksum in its name and the rows it should hold; exit code 1 if one is damaged.
-
-    Shards that are missing are counted: a campaign may be unfinished.
-
-    Example: memflux campaign verify data/c
-    """
-    from memflux import dataset
-
-    found = dataset.verify(folder)
-    result = {"wanted": found.wanted, "present": found.present, "missing": found.missing, "damaged": len(found.damaged)}
-    emit(result | {"sentences": found.damaged}, as_json, title=folder)
-    if found.damaged:
-        raise DataError(
-            f"{len(found.damaged)} of {found.present} shards of {folder} are damaged; "
-            "run the campaign again, which makes them anew."
-        )
-
-
-@contextlib.contextmanager
-def _bar(quiet: bool) -> Iterator[Callable[["Progress"], None]]:
-    """What shows progress; the bar appears at its first call, when there is something to show."""
-    with contextlib.ExitStack() as stack:
-        bars: list[tuple[Bar, TaskID]] = []
-
-        def show(state: "Progress") -> None:
-            if not bars:
-                if state.damaged:
-                    console.print(f"damaged shards that are made again: {state.damaged}", highlight=False)
-                bar = stack.enter_context(progress(quiet))
-                bars.append((bar, bar.add_task("curves", total=state.wanted, note="")))
-            bar, task = bars[0]
-            note = f"{state.rate:.3g}/s" + (f", {state.failed} failed" if state.failed else "")
-            bar.update(task, total=state.wanted, completed=state.done, note=note)
-
-        yield show
 
 
 def _say_stopping() -> None:
@@ -184,20 +183,47 @@ def _read(file: Path) -> "Campaign":
     return Campaign.from_yaml(file)
 
 
-def _executor(name: str, workers: int | None, address: str | None) -> "Executor":
-    if check_choice("executor", name, EXECUTORS) == "serial":
-        if address is not None:
-            raise InvalidValue("address is for --executor ray; the serial executor runs here.")
+@contextlib.contextmanager
+def _executor(name: str, workers: int | None, address: str | None) -> Iterator["Executor | None"]:
+    """The executor of that name; None on an MPI rank that has done its part by following rank 0."""
+    check_choice("executor", name, EXECUTORS)
+    for option, value in (("workers", workers), ("address", address)):
+        if value is not None and name != "ray":
+            raise InvalidValue(f"{option} is for --executor ray; leave it out with --executor {name}.")
+    if name == "serial":
         from memflux.platform.campaigns.executor_serial import SerialExecutor
 
-        return SerialExecutor()
+        yield SerialExecutor()
+    elif name == "mpi":
+        with _mpi() as executor:
+            yield executor
+    else:
+        try:
+            from memflux.platform.campaigns.executor_ray import RayExecutor
+        except ImportError as error:
+            raise MissingDependency(
+                f"--executor ray needs Ray ({error}); pip install 'memflux[cluster]', or use --executor serial or mpi."
+            ) from None
+        yield RayExecutor(workers=workers, address=address)
+
+
+@contextlib.contextmanager
+def _mpi() -> Iterator["Executor | None"]:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # a rank a core
     try:
-        from memflux.platform.campaigns.executor_ray import RayExecutor
-    except ImportError as error:
+        from memflux.platform.campaigns import executor_mpi
+    except (ImportError, RuntimeError) as error:
         raise MissingDependency(
-            f"--executor ray needs Ray ({error}); pip install 'memflux[cluster]', or use --executor serial."
+            f"--executor mpi needs mpi4py and an MPI ({error}); pip install 'memflux[petsc]' mpich."
         ) from None
-    return RayExecutor(workers=workers, address=address)
+    if not executor_mpi.leads():
+        executor_mpi.follow()
+        yield None
+        return
+    try:
+        yield executor_mpi.MpiExecutor()
+    finally:
+        executor_mpi.dismiss()
 
 
 def _line(device: dict[str, float]) -> str:

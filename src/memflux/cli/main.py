@@ -6,7 +6,7 @@ import typer
 from rich.text import Text
 
 from memflux import __version__
-from memflux.cli import ask, campaign, doctor, report, serve, simulate, train
+from memflux.cli import ask, campaign, cluster, doctor, report, serve, simulate, submit, train
 from memflux.cli.output import console
 from memflux.errors import MemfluxError
 
@@ -36,6 +36,8 @@ def _root(
 
 simulate.register(app)
 campaign.register(app)
+submit.register(app)
+cluster.register(app)
 doctor.register(app)
 train.register(app)
 serve.register(app)

@@ -33,6 +33,7 @@ WORKER_ENVIRONMENT: Mapping[str, str] = {
 MPI_LAUNCHER = ("PMI_", "PMI2_", "PMIX_", "OMPI_", "PRTE_", "SLURM_STEP", "SLURM_PMI")
 OBJECT_STORE = 2**29  # bytes of shared memory; shards do not travel through it
 REACH_S = 10.0  # how long the machine at an address may take to answer
+HEAD_S = 2.0  # how long the head of a cluster may take to answer
 LOOPBACK = "127.0.0.1"
 _FOLDER = "memflux-ray-"
 _BEYOND_LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # read on every system, whatever its name says
@@ -89,6 +90,16 @@ def local_cluster(
             count = _cores_of_cluster()
         stack.callback(ray.shutdown)
         yield Cluster(cores=count, embedded=address is None)
+
+
+def head_answers() -> bool:
+    """Whether the head of the Ray that this process is connected to takes connections: asking Ray itself may hang."""
+    host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=HEAD_S).close()
+    except OSError:
+        return False
+    return True
 
 
 def scrub_launcher_environment() -> None:

@@ -65,7 +65,7 @@ def build_report(folder: str | Path) -> Path:
         space=_space_line(data),
         tiles=_tiles(material),
         sections=sections,
-        about=provenance() | {"data set": data.content_hash, "engine": data.manifest.engine},
+        about=provenance() | {"data set": data.content_hash, "engine": data.manifest.method.engine},
     )
     partial = run.report.with_name(f".report.{os.getpid()}.part")
     partial.write_text(page, encoding="utf-8")

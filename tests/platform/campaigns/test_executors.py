@@ -1,5 +1,6 @@
 """The contract of executors: the same rows whoever made them, whatever died on the way."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -8,6 +9,8 @@ import time
 
 import numpy as np
 import pytest
+import slow_campaign
+from ray_nodes import three_nodes
 
 from memflux.dataset import Dataset, summarise
 from memflux.errors import InvalidValue, MissingDependency
@@ -22,44 +25,35 @@ from memflux.shards import list_shards
 
 CAMPAIGN = Campaign(space="9d", count=60, seed=4, samples=8, engine="compact", shard_size=6)
 
-# A campaign of slow devices, in a process of its own that can be killed.
-SLOW = """
-import sys, time
-from memflux.compact import CompactModel
-from memflux.platform.campaigns.campaign import Campaign
-from memflux.platform.campaigns.runner import run
-
-def slow(campaign):
-    def predict(devices, drive):
-        time.sleep(0.05)
-        return CompactModel(samples=campaign.samples)(devices, drive)
-    return predict
-
-if sys.argv[2] == "ray":
-    from memflux.platform.campaigns.executor_ray import RayExecutor
-    executor = RayExecutor(workers=2)
-else:
-    from memflux.platform.campaigns.executor_serial import SerialExecutor
-    executor = SerialExecutor()
-campaign = Campaign(space="9d", count=600, seed=4, samples=8, engine="compact", shard_size=6)
-run(campaign, sys.argv[1], executor, solver_factory=slow)
-"""
+ON_RAY = ("embedded", "three nodes")
 
 
 @pytest.fixture(scope="module")
-def cluster():
-    """One small Ray for the module; executors find it and leave it running."""
-    with local_cluster(cores=2) as made:
-        yield made
+def place(request):
+    """Where shards are made: an executor is made there by calling it. One Ray a module: executors find it."""
+    with contextlib.ExitStack() as stack:
+        match request.param:
+            case "serial":
+                yield SerialExecutor
+            case "one MPI rank":
+                yield pytest.importorskip("memflux.platform.campaigns.executor_mpi").MpiExecutor
+            case "embedded":
+                stack.enter_context(local_cluster(cores=2))
+                yield lambda: RayExecutor(workers=2)
+            case "three nodes":
+                nodes = stack.enter_context(three_nodes())
+                stack.enter_context(local_cluster(address=nodes.address))
+                yield RayExecutor
 
 
-@pytest.fixture(params=["serial", pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.timeout(120)])])
-def executor(request):
-    """Each executor."""
-    if request.param == "serial":
-        return SerialExecutor()
-    request.getfixturevalue("cluster")
-    return RayExecutor(workers=2)
+def on_ray(timeout):
+    """On an embedded Ray, and on one of three nodes."""
+    marks = [pytest.mark.ray, pytest.mark.timeout(timeout)]
+    return [pytest.param(name, marks=marks) for name in ON_RAY]
+
+
+everywhere = pytest.mark.parametrize("place", ["serial", "one MPI rank", *on_ray(180)], indirect=True, scope="module")
+on_every_ray = pytest.mark.parametrize("place", on_ray(180), indirect=True, scope="module")
 
 
 @pytest.fixture(scope="module")
@@ -67,50 +61,55 @@ def undisturbed(tmp_path_factory):
     """The content hash of a serial run."""
     out = tmp_path_factory.mktemp("serial")
     run(CAMPAIGN, str(out), SerialExecutor())
-    return summarise(out).content_hash
+    return summarise(out).tally.content_hash
 
 
-def test_every_executor_makes_the_same_content(executor, tmp_path, undisturbed):
+@everywhere
+def test_every_executor_makes_the_same_content(place, tmp_path, undisturbed):
     seen = []
-    progress = run(CAMPAIGN, str(tmp_path), executor, seen.append)
+    progress = run(CAMPAIGN, str(tmp_path), place(), seen.append)
     assert (progress.done, progress.failed, progress.stopped) == (60, 0, False)
     assert sorted(p.made for p in seen) == list(range(0, 61, 6))
-    assert summarise(tmp_path).content_hash == undisturbed
+    assert summarise(tmp_path).tally.content_hash == undisturbed
 
 
-def test_every_executor_makes_only_what_is_missing(executor, tmp_path, undisturbed):
+@everywhere
+def test_every_executor_makes_only_what_is_missing(place, tmp_path, undisturbed):
     run(CAMPAIGN, str(tmp_path), SerialExecutor())
     folder = Folder.at(tmp_path)
     shards = list_shards(folder)
     for shard in shards[3:5]:
         folder.remove(shard.name)
-    assert run(CAMPAIGN, str(tmp_path), executor).made == 12
+    assert run(CAMPAIGN, str(tmp_path), place()).made == 12
     assert {s.name for s in shards[:3] + shards[5:]} < set(folder.names())
-    assert summarise(tmp_path).content_hash == undisturbed
+    assert summarise(tmp_path).tally.content_hash == undisturbed
 
 
-def test_every_executor_stops_when_asked(executor, tmp_path, undisturbed):
+@everywhere
+def test_every_executor_stops_when_asked(place, tmp_path, undisturbed):
     def ask(progress):
         if progress.made == 6:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    progress = run(CAMPAIGN, str(tmp_path), executor, ask)
+    progress = run(CAMPAIGN, str(tmp_path), place(), ask)
     assert progress.stopped
     assert 6 <= progress.done < 60
-    assert summarise(tmp_path).done == progress.done
-    run(CAMPAIGN, str(tmp_path), executor)
-    assert summarise(tmp_path).content_hash == undisturbed
+    assert summarise(tmp_path).tally.rows == progress.done
+    run(CAMPAIGN, str(tmp_path), place())
+    assert summarise(tmp_path).tally.content_hash == undisturbed
 
 
-def test_every_executor_passes_on_what_is_wrong_with_the_machine(executor, tmp_path):
+@everywhere
+def test_every_executor_passes_on_what_is_wrong_with_the_machine(place, tmp_path):
     def factory(campaign):
         raise MissingDependency("petsc4py is not installed.")
 
     with pytest.raises(MissingDependency, match="petsc4py is not installed"):
-        run(CAMPAIGN, str(tmp_path), executor, solver_factory=factory)
+        run(CAMPAIGN, str(tmp_path), place(), solver_factory=factory)
 
 
-def test_every_executor_makes_rows_of_devices_that_raise(executor, tmp_path):
+@everywhere
+def test_every_executor_makes_rows_of_devices_that_raise(place, tmp_path):
     def factory(campaign):
         from memflux.compact import CompactModel
 
@@ -121,15 +120,14 @@ def test_every_executor_makes_rows_of_devices_that_raise(executor, tmp_path):
 
         return predict
 
-    progress = run(CAMPAIGN, str(tmp_path), executor, solver_factory=factory)
+    progress = run(CAMPAIGN, str(tmp_path), place(), solver_factory=factory)
     made = Dataset.open(tmp_path)
     assert np.array_equal(made.status_class == "crashed", made.devices.length > 1.9e-6)
     assert progress.failed == (made.devices.length > 1.9e-6).sum() > 0
 
 
-@pytest.mark.ray
-@pytest.mark.timeout(180)
-def test_a_device_that_kills_its_worker_is_one_row(cluster, tmp_path, undisturbed):
+@on_every_ray
+def test_a_device_that_kills_its_worker_is_one_row(place, tmp_path, undisturbed):
     devices, _ = CAMPAIGN.design_space().sample(60, seed=4)
     deadly = float(devices.length[20])
 
@@ -143,7 +141,7 @@ def test_a_device_that_kills_its_worker_is_one_row(cluster, tmp_path, undisturbe
 
         return predict
 
-    progress = run(CAMPAIGN, str(tmp_path), RayExecutor(workers=2), solver_factory=factory)
+    progress = run(CAMPAIGN, str(tmp_path), place(), solver_factory=factory)
     assert (progress.done, progress.failed) == (60, 1)
     made = Dataset.open(tmp_path)
     assert list(np.flatnonzero(made.status_class == "crashed")) == [20]
@@ -152,9 +150,8 @@ def test_a_device_that_kills_its_worker_is_one_row(cluster, tmp_path, undisturbe
     assert len(list_shards(Folder.at(tmp_path))) == 10
 
 
-@pytest.mark.ray
-@pytest.mark.timeout(180)
-def test_a_worker_that_dies_once_costs_no_row(cluster, tmp_path, undisturbed):
+@on_every_ray
+def test_a_worker_that_dies_once_costs_no_row(place, tmp_path, undisturbed):
     flag = tmp_path / "died"
     devices, _ = CAMPAIGN.design_space().sample(60, seed=4)
     unlucky = float(devices.length[33])
@@ -170,18 +167,17 @@ def test_a_worker_that_dies_once_costs_no_row(cluster, tmp_path, undisturbed):
 
         return predict
 
-    progress = run(CAMPAIGN, str(tmp_path / "a"), RayExecutor(workers=1), solver_factory=factory)
+    progress = run(CAMPAIGN, str(tmp_path / "a"), place(), solver_factory=factory)
     assert flag.exists()
     assert (progress.done, progress.failed) == (60, 0)
-    assert summarise(tmp_path / "a").content_hash == undisturbed
+    assert summarise(tmp_path / "a").tally.content_hash == undisturbed
 
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("kind", ["serial", pytest.param("ray", marks=pytest.mark.ray)])
 def test_a_killed_campaign_goes_on_where_it_was(kind, tmp_path):
-    script, out = tmp_path / "slow.py", tmp_path / "a"
-    script.write_text(SLOW)
-    process = subprocess.Popen([sys.executable, str(script), str(out), kind], start_new_session=True)
+    out = tmp_path / "a"
+    process = subprocess.Popen([sys.executable, slow_campaign.__file__, str(out), kind], start_new_session=True)
     try:
         wait_for(lambda: len(list(out.glob("shard-*"))) >= 3, process)
     finally:
@@ -189,14 +185,14 @@ def test_a_killed_campaign_goes_on_where_it_was(kind, tmp_path):
         process.wait()
     time.sleep(1.0)  # workers of a dead Ray take a moment to notice
     before = {path.name for path in out.glob("shard-*")}
-    assert 3 <= len(before) < 100
-    campaign = Campaign(space="9d", count=600, seed=4, samples=8, engine="compact", shard_size=6)
+    campaign = slow_campaign.CAMPAIGN
+    assert 3 <= len(before) < campaign.count // campaign.shard_size
     progress = run(campaign, str(out), SerialExecutor())
-    assert progress.before == 6 * len(before)
+    assert progress.before == campaign.shard_size * len(before)
     assert before < {path.name for path in out.glob("shard-*")}
     run(campaign, str(tmp_path / "b"), SerialExecutor())
-    assert summarise(out).content_hash == summarise(tmp_path / "b").content_hash
-    assert summarise(out).done == 600
+    assert summarise(out).tally.content_hash == summarise(tmp_path / "b").tally.content_hash
+    assert summarise(out).tally.rows == campaign.count
     assert not list(out.glob(".*"))
 
 

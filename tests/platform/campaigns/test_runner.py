@@ -40,7 +40,7 @@ def counted(calls):
 def whole(tmp_path):
     """The content hash of an undisturbed run."""
     run(CAMPAIGN, str(tmp_path / "whole"), SerialExecutor())
-    return summarise(tmp_path / "whole").content_hash
+    return summarise(tmp_path / "whole").tally.content_hash
 
 
 def test_a_run_fills_the_folder_and_reports(tmp_path):
@@ -68,7 +68,7 @@ def test_only_what_is_missing_is_made(tmp_path, whole):
     assert (progress.before, progress.made) == (16, 14)
     assert kept < set(folder.names())
     assert not folder.exists(f"{TEMPORARY}half")
-    assert summarise(out).content_hash == whole
+    assert summarise(out).tally.content_hash == whole
     assert run(CAMPAIGN, str(out), SerialExecutor(), solver_factory=counted(calls)).made == 0
     assert calls == [8, 6]
 
@@ -85,7 +85,7 @@ def test_damaged_shards_are_made_again(tmp_path, whole):
     assert calls == [8, 6]
     assert (progress.before, progress.made, progress.damaged) == (16, 14, 2)
     assert len(list_shards(folder)) == 4
-    assert summarise(out).content_hash == whole
+    assert summarise(out).tally.content_hash == whole
 
 
 class Nowhere(SerialExecutor):
@@ -108,7 +108,7 @@ def test_a_folder_is_begun_only_with_workers(tmp_path):
 def test_the_content_does_not_depend_on_shards_or_file_system(tmp_path, whole):
     out = f"memory://{tmp_path.name}"
     run(with_(shard_size=7), out, SerialExecutor())
-    assert summarise(out).content_hash == whole
+    assert summarise(out).tally.content_hash == whole
 
 
 def test_a_campaign_grows(tmp_path):
@@ -118,7 +118,7 @@ def test_a_campaign_grows(tmp_path):
     run(CAMPAIGN, grown, SerialExecutor(), solver_factory=counted(calls))
     assert calls == [8, 8, 6]  # rows 8 to 15 again, because their shard was cut at 11
     run(CAMPAIGN, at_once, SerialExecutor())
-    assert summarise(grown).content_hash == summarise(at_once).content_hash
+    assert summarise(grown).tally.content_hash == summarise(at_once).tally.content_hash
     assert len(list_shards(Folder.at(grown))) == 4
     with pytest.raises(InvalidValue, match="count = 11 is below the 30"):
         run(with_(count=11), grown, SerialExecutor())
@@ -159,7 +159,7 @@ def test_a_signal_stops_after_the_shard_in_flight(tmp_path, whole, number):
     assert progress.done == 8
     assert signal.getsignal(number) == handler
     run(CAMPAIGN, str(tmp_path / "a"), SerialExecutor())
-    assert summarise(tmp_path / "a").content_hash == whole
+    assert summarise(tmp_path / "a").tally.content_hash == whole
 
 
 def test_a_second_signal_stops_at_once(tmp_path):

@@ -1,22 +1,38 @@
 """The campaign file: which devices to simulate, and how, in one YAML document."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import pydantic
 import yaml
 
-from memflux.device import CONTACT_DENSITIES
-from memflux.errors import InvalidValue, check_choice, check_integer, check_names
+from memflux import designs
+from memflux.designs import DESIGNS
+from memflux.device import CONTACT_DENSITIES, Devices
+from memflux.errors import InvalidValue, check_choice, check_integer
+from memflux.platform.campaigns.own_space import OwnSpace
+from memflux.platform.campaigns.section import Section
 from memflux.space import PRESETS, Space
+from memflux.waveform import Triangle
 
-DESIGNS = ("published",)
 CONTROLS = ("accurate", "fast")
-ENGINES = ("auto", "petsc", "compiled", "compact")
+ENGINES = ("petsc", "compiled", "cuda", "auto", "compact")
+CUDA_SHARD = 4096  # devices that keep a GPU busy: what one call solves together
 NOT_IN_THE_RECIPE = ("workers",)  # how it is run; rows do not depend on it
+PUBLISHED_COUNTS: Mapping[str, int] = {
+    # Devices of the published sets: arXiv 2505.13882, section 3.2 and Table 3; Zamankhani, section 5.
+    "2d": 10_000,
+    "4d": 10_000,
+    "5d": 20_000,
+    "7d": 20_000,
+    "9d": 20_000,
+    "5d-parametric": 20_000,
+    "16d": 1_000,
+    "16d-raw": 1_000,
+}
 _CHOICES = {
-    "space": tuple(PRESETS),
     "design": DESIGNS,
     "control": CONTROLS,
     "engine": ENGINES,
@@ -29,30 +45,43 @@ _RANGES = {
     "shard_size": (1, 2**16),
     "workers": (1, 100_000),
 }
+_COMMENTS = {
+    "space": f"design space: {', '.join(PRESETS)}, or lines of one's own",
+    "count": "devices wanted; it may grow later, what is there stays",
+    "seed": "of the draws; device i depends on space, design, seed and i alone",
+    "design": f"{', '.join(DESIGNS)} (published: independent, on 10,000 values a parameter)",
+    "samples": "a cycle, on a common grid of phase",
+    "control": f"step control of the solver: {', '.join(CONTROLS)}",
+    "engine": f"{', '.join(ENGINES)} (a cheap stand-in for the physics, to try the plumbing)",
+    "contact_density": f"carriers at the contacts: {', '.join(CONTACT_DENSITIES)}",
+    "shard_size": "devices a file: what one worker makes at a time",
+    "workers": "processes that solve; null: one a core",
+}
 
 
-class Campaign(pydantic.BaseModel):
+class Campaign(Section):
     """What to simulate. Row i depends on everything here but `count`, `shard_size` and `workers`, and on i.
 
     Raises InvalidValue, in one sentence, for unknown keys and for values out of range.
     """
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+    section_title: ClassVar[str] = "campaign"
+    section_comments: ClassVar[Mapping[str, str]] = _COMMENTS
 
-    space: str
-    """Preset of the design space that devices and drives are drawn from."""
+    space: str | OwnSpace
+    """Design space that devices and drives are drawn from: the name of a preset, or one's own ranges and constants."""
     count: int
     """Devices wanted. It may grow later: what is there stays."""
     seed: int = 0
     """Seed of the draws."""
     design: str = "published"
-    """How points are drawn: "published" is independent and uniform, on 10,000 values a parameter."""
+    """How points are laid out: "published", or evenly: "sobol", "latin-hypercube"; see `memflux.designs`."""
     samples: int = 160
     """Samples a cycle, on a common grid of phase."""
     control: str = "accurate"
     """Step control of the solver: "accurate" or "fast"."""
-    engine: str = "auto"
-    """"auto", "petsc" or "compiled"; "compact" is a cheap model that stands in for the physics, to try the plumbing."""
+    engine: str = "petsc"
+    """"petsc", "compiled", "cuda", "auto" (what there is); "compact" stands in for the physics, to try the plumbing."""
     contact_density: str = "equilibrium"
     """Carrier density at the contacts: "equilibrium" as published, or "lowered" with the barrier."""
     shard_size: int = 16
@@ -60,22 +89,23 @@ class Campaign(pydantic.BaseModel):
     workers: int | None = None
     """Processes that solve; null: one a core."""
 
-    def __init__(self, **fields: object) -> None:
-        try:
-            super().__init__(**fields)
-        except pydantic.ValidationError as error:
-            raise InvalidValue(_sentence(error)) from None
-
     @pydantic.field_validator("*", mode="before")
     @classmethod
     def _check(cls, value: object, info: pydantic.ValidationInfo) -> object:
         name = str(info.field_name)
+        if name == "space":
+            known = isinstance(value, Mapping | OwnSpace)
+            return OwnSpace.read(name, value) if known else check_choice(name, value, PRESETS)
         if name in _CHOICES:
             return check_choice(name, value, _CHOICES[name])
         if name == "workers" and value is None:
             return None
         low, high = _RANGES[name]
         return check_integer(name, value, low=low, high=high)
+
+    @pydantic.field_serializer("space")
+    def _lines_given(self, space: str | OwnSpace) -> str | dict[str, Any]:
+        return space if isinstance(space, str) else space.given()
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Self:
@@ -93,9 +123,13 @@ class Campaign(pydantic.BaseModel):
     def to_yaml(self) -> str:
         """The campaign file, each field with a comment."""
         lines = ["# A campaign: see `memflux campaign --help`. Energies in eV, everything else in SI units."]
-        for name in type(self).model_fields:
-            value = yaml.safe_dump(getattr(self, name), default_flow_style=True).splitlines()[0]
-            lines.append(f"{f'{name}: {value}':<30}  # {_COMMENTS[name]}")
+        for name, value in self.model_dump().items():
+            if isinstance(value, dict):
+                lines += [f"{f'{name}:':<30}  # {_COMMENTS[name]}"]
+                lines += [f"  {line}" for line in yaml.safe_dump(value, sort_keys=False).splitlines()]
+            else:
+                text = yaml.safe_dump(value, default_flow_style=True).splitlines()[0]
+                lines.append(f"{f'{name}: {text}':<30}  # {_COMMENTS[name]}")
         return "\n".join(lines) + "\n"
 
     def recipe(self) -> dict[str, Any]:
@@ -104,39 +138,14 @@ class Campaign(pydantic.BaseModel):
 
     def design_space(self) -> Space:
         """The space of the devices, its constants as this campaign has them."""
-        space = Space.preset(self.space)
+        space = Space.preset(self.space) if isinstance(self.space, str) else self.space.build()
         return dataclasses.replace(space, device=space.device.replace(contact_density=self.contact_density))
 
+    def sample(self, count: int, first: int = 0) -> tuple[Devices, Triangle]:
+        """Devices `first` .. `first + count - 1` of this campaign and their drive, whatever its own count."""
+        return designs.sample(self.design_space(), self.design, count, self.seed, first)
 
-def shard_size_for(count: int) -> int:
+
+def shard_size_for(count: int, engine: str = "petsc") -> int:
     """Devices a shard for a campaign of `count`: few, so that little is lost, but not a million files."""
-    return min(1024, max(16, -(-count // 2000)))
-
-
-_COMMENTS = {
-    "space": f"design space: {', '.join(PRESETS)}",
-    "count": "devices wanted; it may grow later, what is there stays",
-    "seed": "of the draws; device i depends on space, design, seed and i alone",
-    "design": "independent uniform draws on 10,000 values a parameter",
-    "samples": "a cycle, on a common grid of phase",
-    "control": f"step control of the solver: {', '.join(CONTROLS)}",
-    "engine": f"{', '.join(ENGINES)} (a cheap stand-in for the physics, to try the plumbing)",
-    "contact_density": f"carriers at the contacts: {', '.join(CONTACT_DENSITIES)}",
-    "shard_size": "devices a file: what one worker makes at a time",
-    "workers": "processes that solve; null: one a core",
-}
-
-
-def _sentence(error: pydantic.ValidationError) -> str:
-    """The first thing that is wrong, as a sentence."""
-    first = error.errors()[0]
-    name = str(first["loc"][0]) if first["loc"] else "campaign"
-    if first["type"] == "extra_forbidden":
-        try:
-            check_names("key of a campaign", [name], Campaign.model_fields)
-        except InvalidValue as unknown:
-            return str(unknown)
-    if first["type"] == "missing":
-        return f"the campaign has no {name!r}; add a line '{name}: ...' ({_COMMENTS[name]})."
-    cause = first.get("ctx", {}).get("error")
-    return str(cause) if cause is not None else f"{name}: {first['msg']}."
+    return CUDA_SHARD if engine == "cuda" else min(1024, max(16, -(-count // 2000)))

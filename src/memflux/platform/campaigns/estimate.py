@@ -9,7 +9,6 @@ from memflux.platform.campaigns.campaign import Campaign
 from memflux.platform.campaigns.shard_work import Job, manifest_of
 from memflux.rows import Rows
 from memflux.shards import sizes_on_disk
-from memflux.traces import SOLVED
 
 SHOWN = 10  # devices listed
 
@@ -39,15 +38,15 @@ def estimate(campaign: Campaign, probe: int, on_device: Callable[[], None] = lam
         fixed, each = sizes_on_disk(made)
         disk = fixed * manifest.shards + each * campaign.count
     shown = min(SHOWN, campaign.count)
-    devices, drive = space.sample(shown, campaign.seed)
+    devices, drive = campaign.sample(shown)
     values = space.values(space.coordinates(devices, drive))
     return Estimate(
         shards=manifest.shards,
         samples=manifest.samples * manifest.cycles + 1,
-        engine=manifest.engine,
+        engine=manifest.method.engine,
         disk_bytes=disk,
         seconds_per_curve=mean,
-        probe_failed=sum(int(rows.status_class[0] != SOLVED) for rows in made),
+        probe_failed=sum(int(not rows.solved[0]) for rows in made),
         core_hours=None if mean is None else mean * campaign.count / 3600.0,
         first_devices=[dict(zip(space.names, map(float, row), strict=True)) for row in values],
     )
@@ -58,9 +57,9 @@ def _probe(job: Job, count: int, on_device: Callable[[], None]) -> list[Rows]:
     if count == 0:
         return []
     predictor = job.solver_factory(job.campaign)
-    job.rows(predictor, range(1))
+    job.rows(predictor, np.arange(1))
     made = []
     for i in range(count):
-        made.append(job.rows(predictor, range(i, i + 1)))
+        made.append(job.rows(predictor, np.array([i])))
         on_device()
     return made

@@ -1,12 +1,13 @@
 """Run a campaign into a folder: make what is missing, hold the folder, stop when asked to."""
 
+import collections
 import contextlib
 import dataclasses
 import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from types import FrameType
 from typing import Protocol
 
@@ -14,15 +15,21 @@ from memflux.contracts import Predictor
 from memflux.errors import InvalidValue
 from memflux.folder import TEMPORARY, Folder
 from memflux.platform.campaigns.campaign import Campaign
+from memflux.platform.campaigns.isolation import NOTE
 from memflux.platform.campaigns.lock import hold
 from memflux.platform.campaigns.shard_work import Job, ShardReport, manifest_of, solver_for
-from memflux.shards import MANIFEST, Manifest, complete_shards, damaged_files, missing_shards
+from memflux.shards import MANIFEST, Manifest, Shard, complete_shards, damaged_files, list_shards, missing_shards, read_tallies
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # the last is what Slurm sends ahead of a walltime
 
 
 class Executor(Protocol):
     """Where shards are made. Entering it gets the workers, leaving it lets them go."""
+
+    @property
+    def cores(self) -> int:
+        """Workers that it has, once entered."""
+        ...
 
     def __enter__(self) -> "Executor":
         """Get the workers."""
@@ -42,10 +49,12 @@ class Progress:
     """How far a run is."""
 
     wanted: int  # rows of the whole campaign
-    before: int  # rows that were there when the run began
-    made: int  # rows made by this run
-    failed: int  # of those, the ones whose solve failed
-    seconds: float  # since the run began
+    before: int  # rows that were there when the run began, and stay
+    cores: int = 0  # that work on it
+    made: int = 0  # rows made by this run
+    failed_by_class: Mapping[str, int] = dataclasses.field(default_factory=dict)  # of those, whose solve failed
+    work_s: float = 0.0  # s of solving, summed over the workers
+    seconds: float = 0.0  # since the run began
     damaged: int = 0  # shard files that were damaged, removed, and are made again
     stopped: bool = False  # the run was asked to stop before its end
 
@@ -55,9 +64,30 @@ class Progress:
         return self.before + self.made
 
     @property
+    def failed(self) -> int:
+        """Rows made by this run whose solve failed."""
+        return sum(self.failed_by_class.values())
+
+    @property
     def rate(self) -> float:
         """Curves per second of this run."""
         return self.made / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def core_hours(self) -> float:
+        """Cores that this run held, times hours: what an allocation is charged."""
+        return self.cores * self.seconds / 3600.0
+
+    def plus(self, shard: ShardReport, seconds: float) -> "Progress":
+        """With one more shard, `seconds` after the run began."""
+        failed = collections.Counter(self.failed_by_class) + collections.Counter(shard.failed)
+        return dataclasses.replace(
+            self,
+            made=self.made + shard.rows,
+            failed_by_class=dict(failed),
+            work_s=self.work_s + shard.work_s,
+            seconds=seconds,
+        )
 
 
 def run(
@@ -67,14 +97,16 @@ def run(
     on_progress: Callable[[Progress], None] | None = None,
     solver_factory: Callable[[Campaign], Predictor] = solver_for,
     on_stop: Callable[[], None] | None = None,
+    again: Sequence[str] = (),
 ) -> Progress:
     """Fill the folder `out` with what is missing of the campaign; the same call resumes it.
 
-    Shards that are damaged are made again. Two runs into one folder are refused (DataError), as is
-    a folder of another recipe (InvalidValue); a folder is not begun where the executor cannot be
-    entered. Interrupt, SIGTERM and SIGUSR1 let shards in flight finish and return with `stopped`; a
-    second one drops them. `on_progress` is called when work begins and after each shard, `on_stop` as
-    soon as the run is asked to stop, in another thread.
+    Shards that are damaged are made again, and so are rows of the status classes `again`. Two runs
+    into one folder are refused (DataError), as is a folder of another recipe (InvalidValue); a
+    folder is not begun where the executor cannot be entered. Interrupt, SIGTERM and SIGUSR1 let
+    shards in flight finish and return with `stopped`; a second one drops them. `on_progress` is
+    called when work begins and after each shard, `on_stop` as soon as the run is asked to stop, in
+    another thread.
     """
     folder = Folder.at(out)
     begun = folder.exists(MANIFEST)
@@ -85,40 +117,67 @@ def run(
         stack.enter_context(hold(folder))
         manifest = claim(folder, manifest_of(campaign))
         damaged = _tidy(folder, manifest)
-        missing = missing_shards(folder, manifest)
-        if begun and missing:  # later than above: there may be nothing to do
+        work = _plan(folder, manifest, again)
+        if begun and work.shards:  # later than above: there may be nothing to do
             stack.enter_context(executor)
-        before = manifest.count - sum(len(manifest.shard_rows(number)) for number in missing)
-        progress = Progress(wanted=manifest.count, before=before, made=0, failed=0, seconds=0.0, damaged=damaged)
-        where = folder.root if folder.local else out
-        job = Job(campaign=campaign, out=where, manifest=manifest, solver_factory=solver_factory)
+        progress = Progress(wanted=manifest.count, before=manifest.count - work.rows, damaged=damaged)
+        job = Job(
+            campaign=campaign,
+            out=folder.root if folder.local else out,
+            manifest=manifest,
+            solver_factory=solver_factory,
+            again=work.again,
+            classes=tuple(again),
+        )
         stopped = stack.enter_context(stop_on_signals(on_stop))
-        progress = _make(executor, job, missing, progress, stopped, on_progress or (lambda _: None))
+        progress = _make(executor, job, work.shards, progress, stopped, on_progress or (lambda _: None))
         _sweep(folder, manifest)
+        _sweep_notes(folder)
         return dataclasses.replace(progress, stopped=progress.done < progress.wanted)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class _Work:
+    """What is to be made."""
+
+    shards: Sequence[int]
+    rows: int
+    again: Mapping[int, Shard]
+
+
+def _plan(folder: Folder, manifest: Manifest, again: Sequence[str]) -> _Work:
+    """The shards that are missing, and those with rows of the classes `again`."""
+    missing = missing_shards(folder, manifest)
+    rows = sum(len(manifest.shard_rows(number)) for number in missing)
+    chosen: dict[int, Shard] = {}
+    if again:
+        lacking = set(missing)
+        there = [shard for shard in complete_shards(folder, manifest)[0] if shard.number not in lacking]
+        for shard, tally in zip(there, read_tallies(folder, there), strict=True):
+            if found := sum(len(tally.failed.get(name, ())) for name in again):
+                chosen[shard.number] = shard
+                rows += found
+    return _Work(shards=sorted([*missing, *chosen]), rows=rows, again=chosen)
 
 
 def _make(
     executor: Executor,
     job: Job,
-    missing: Sequence[int],
+    shards: Sequence[int],
     progress: Progress,
     stopped: Callable[[], bool],
     report: Callable[[Progress], None],
 ) -> Progress:
-    """Have the missing shards made; the progress at the end."""
-    report(progress)
-    if not missing:
+    """Have the shards made; the progress at the end."""
+    if not shards:
+        report(progress)
         return progress
+    progress = dataclasses.replace(progress, cores=executor.cores)
+    report(progress)
     started = time.perf_counter()
-    with contextlib.closing(executor.run(job, missing, stopped)) as shards:
-        for shard in shards:
-            progress = dataclasses.replace(
-                progress,
-                made=progress.made + shard.rows,
-                failed=progress.failed + shard.failed,
-                seconds=time.perf_counter() - started,
-            )
+    with contextlib.closing(executor.run(job, shards, stopped)) as made:
+        for shard in made:
+            progress = progress.plus(shard, time.perf_counter() - started)
             report(progress)
     return progress
 
@@ -146,7 +205,9 @@ def _refuse_other_recipe(folder: Folder, there: Manifest, wanted: Manifest) -> N
     pairs = {
         name: (old.get(name), new.get(name)) for name in sorted(set(old) | set(new)) if name not in ("count", "engine")
     }
-    for name in ("engine", "solver_version", "drive", "space", "samples", "cycles", "shard_size"):
+    for name in ("engine", "solver_version"):
+        pairs[name] = (getattr(there.method, name), getattr(wanted.method, name))
+    for name in ("drive", "space", "samples", "cycles", "shard_size"):
         pairs[name] = (getattr(there, name), getattr(wanted, name))
     for name, (have, want) in pairs.items():
         if have != want:
@@ -172,6 +233,13 @@ def _sweep(folder: Folder, manifest: Manifest) -> None:
             folder.remove(name)
     for shard in complete_shards(folder, manifest)[1]:
         folder.remove(shard.name)
+
+
+def _sweep_notes(folder: Folder) -> None:
+    """Remove the notes of dead processes on shards that are there by now."""
+    there = {f"{NOTE}{shard.number}" for shard in list_shards(folder)}
+    for name in there.intersection(folder.names()):
+        folder.remove(name)
 
 
 @contextlib.contextmanager

@@ -3,25 +3,29 @@
 import dataclasses
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
+import pyarrow as pa
 from llvmlite import binding
 
 from memflux import __version__
 from memflux.compact import CompactModel
 from memflux.contracts import Predictor
 from memflux.device import Devices
+from memflux.errors import DataError
 from memflux.folder import Folder
 from memflux.platform.campaigns.campaign import Campaign
-from memflux.rows import Rows, drive_family, rows_of
-from memflux.shards import Manifest, write_shard
-from memflux.traces import SOLVED, Trace, Traces
+from memflux.rows import Method, Rows, drive_columns, drive_family, rows_of
+from memflux.shards import MANIFEST, Manifest, Shard, parse, read_shard, write_shard
+from memflux.traces import Trace, Traces
 from memflux.waveform import Waveform
 
-CRASHED = "crashed"
+CRASHED, OUT_OF_MEMORY, NODE_LOST = "crashed", "out_of_memory", "node_lost"
+UNLUCKY = (CRASHED, OUT_OF_MEMORY, NODE_LOST, "out_of_budget")
+"""Classes that may end otherwise the next time: what failed was a process or machine, or the budget of seconds."""
 # What stops a worker or a machine says nothing about a device, so no row may record it.
-_NOT_THE_DEVICE = (ImportError, MemoryError, OSError)
+_NOT_THE_DEVICE = (ImportError, OSError)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,9 +33,10 @@ class ShardReport:
     """What a worker tells about a shard that it made."""
 
     number: int
-    rows: int
-    failed: int
-    seconds: float
+    rows: int  # that were solved
+    failed: Mapping[str, int]  # of those, by status class
+    work_s: float  # s of solving
+    seconds: float  # from beginning to end
 
 
 def solver_for(campaign: Campaign) -> Predictor:
@@ -43,21 +48,21 @@ def solver_for(campaign: Campaign) -> Predictor:
     return Solver(control=campaign.control, engine=campaign.engine, samples=campaign.samples)
 
 
-def engine_of(campaign: Campaign) -> tuple[str, str]:
-    """The engine that answers here, "auto" resolved, and the version of its numbers."""
+def method_of(campaign: Campaign) -> Method:
+    """What answers here: the control, the engine ("auto" resolved) and the version of its numbers."""
     if campaign.engine == "compact":
-        return "compact", __version__
+        return Method(engine="compact", solver_version=__version__)
     from memflux.solvers.batch import VERSION
     from memflux.solvers.solver import Solver
 
-    return Solver(control=campaign.control, engine=campaign.engine, samples=campaign.samples).engine, VERSION
+    engine = Solver(control=campaign.control, engine=campaign.engine, samples=campaign.samples).engine
+    return Method(control=campaign.control, engine=engine, solver_version=VERSION)
 
 
 def manifest_of(campaign: Campaign) -> Manifest:
     """The manifest of the data set that a campaign makes."""
     space = campaign.design_space()
-    engine, version = engine_of(campaign)
-    _, drive = space.sample(1, campaign.seed)
+    _, drive = campaign.sample(1)
     return Manifest(
         recipe=campaign.recipe(),
         space=space,
@@ -66,61 +71,112 @@ def manifest_of(campaign: Campaign) -> Manifest:
         cycles=space.cycles,
         count=campaign.count,
         shard_size=campaign.shard_size,
-        engine=engine,
-        solver_version=version,
+        method=method_of(campaign),
     )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Job:
-    """A campaign, the folder it fills, and where its predictor comes from: all that a worker needs."""
+    """A campaign, the folder it fills, and where its predictor comes from: all that a worker needs.
+
+    `again` are shards, by number, of which the rows of the classes `classes` are to be solved again.
+    """
 
     campaign: Campaign
     out: str
     manifest: Manifest
     solver_factory: Callable[[Campaign], Predictor] = solver_for
+    again: Mapping[int, Shard] = dataclasses.field(default_factory=dict)
+    classes: tuple[str, ...] = ()
 
-    def rows(self, predictor: Predictor, index: range) -> Rows:
+    def predictor(self) -> Predictor:
+        """A solver, and the folder is there: DataError where this process does not see it."""
+        folder = Folder.at(self.out)
+        if not folder.exists(MANIFEST):
+            raise DataError(
+                f"{folder.url} is not to be seen by process {os.getpid()} on {os.uname().nodename}; "
+                "give a folder that every node mounts, or a URL."
+            )
+        return self.solver_factory(self.campaign)
+
+    def indices(self, number: int) -> np.ndarray:
+        """The rows of shard `number` that are to be solved."""
+        if number not in self.again:
+            return np.array(self.manifest.shard_rows(number))
+        there = self._there(number)
+        return there.index[np.isin(there.status_class.astype(str), self.classes)]
+
+    def rows(self, predictor: Predictor, index: np.ndarray) -> Rows:
         """The rows `index`: a pure function of the campaign and the indices, biography aside."""
         devices, drive = self._sample(index)
         started = time.perf_counter()
         traces = solve_all(predictor, devices, drive, self.manifest.samples)
         seconds = (time.perf_counter() - started) / len(index)
-        biography: dict[str, object] = self._biography()
-        if traces.history is None:
-            biography["wall_time_s"] = seconds
-        return rows_of(np.array(index), devices, drive, traces, biography)
+        return self._rows_of(index, devices, drive, traces, seconds)
 
-    def crashed_rows(self, index: range, sentence: str) -> Rows:
-        """The rows of devices whose solve took its process down."""
-        devices, drive = self._sample(index)
-        traces = crashed(devices, drive, self.manifest.samples, sentence)
-        return rows_of(np.array(index), devices, drive, traces, self._biography())
+    def lost_row(self, index: int, status_class: str, sentence: str) -> pa.Table:
+        """The row of a device whose solve took its process down."""
+        at = np.array([index])
+        devices, drive = self._sample(at)
+        traces = lost(devices, drive, self.manifest.samples, status_class, sentence)
+        return self._rows_of(at, devices, drive, traces).to_table()
 
     def make(self, predictor: Predictor, number: int) -> ShardReport:
         """Solve and write shard `number`."""
         started = time.perf_counter()
-        rows = self.rows(predictor, self.manifest.shard_rows(number))
-        return self.write(number, rows, started)
+        return self.write(number, self.rows(predictor, self.indices(number)), started)
+
+    def assemble(self, number: int, parts: list[pa.Table], started: float) -> ShardReport:
+        """Write shard `number` from tables of its rows, in any order."""
+        table = pa.concat_tables(parts, promote_options="default")
+        rows = Rows.from_table(table, drive_columns(self.manifest.drive))
+        return self.write(number, rows[np.argsort(rows.index)], started)
 
     def write(self, number: int, rows: Rows, started: float) -> ShardReport:
-        """Write the rows of shard `number`, begun at `started` on the performance counter."""
-        write_shard(Folder.at(self.out), number, rows.to_table())
-        failed = int((rows.status_class != SOLVED).sum())
-        return ShardReport(number=number, rows=len(rows), failed=failed, seconds=time.perf_counter() - started)
+        """Write shard `number` with the rows that were solved, begun at `started` on the performance counter."""
+        folder = Folder.at(self.out)
+        old = self.again.get(number)
+        name = write_shard(folder, number, rows if old is None else _merged(self._there(number), rows))
+        if old is not None and old.name != name:
+            folder.remove(old.name)
+        classes, counts = np.unique(rows.status_class[~rows.solved].astype(str), return_counts=True)
+        return ShardReport(
+            number=number,
+            rows=len(rows),
+            failed=dict(zip(classes.tolist(), counts.tolist(), strict=True)),
+            work_s=float(np.nansum(rows.biography["wall_time_s"])),
+            seconds=time.perf_counter() - started,
+        )
 
-    def _sample(self, index: range) -> tuple[Devices, Waveform]:
-        space = self.manifest.space
-        assert space is not None
-        return space.sample(len(index), self.campaign.seed, first=index.start)
+    def _there(self, number: int) -> Rows:
+        folder = Folder.at(self.out)
+        return parse(folder, self.again[number], read_shard(folder, self.again[number]), self.manifest)
 
-    def _biography(self) -> dict[str, object]:
-        version = self.manifest.solver_version
-        return {"engine": self.manifest.engine, "solver_version": version, "cpu_target": cpu_target()}
+    def _sample(self, index: np.ndarray) -> tuple[Devices, Waveform]:
+        first, last = int(index.min()), int(index.max())
+        devices, drive = self.campaign.sample(last - first + 1, first=first)
+        wanted = index - first
+        return devices[wanted], drive[wanted]
+
+    def _rows_of(
+        self, index: np.ndarray, devices: Devices, drive: Waveform, traces: Traces, seconds: float = 0.0
+    ) -> Rows:
+        biography: dict[str, object] = {"cpu_target": cpu_target()}
+        if traces.history is None:
+            biography["wall_time_s"] = seconds
+        return rows_of(index, devices, drive, traces, self.manifest.method, biography)
+
+
+def _merged(there: Rows, solved: Rows) -> Rows:
+    """Rows as they were, but for those that were solved again."""
+    kept = there[~np.isin(there.index, solved.index)]
+    table = pa.concat_tables([kept.to_table(), solved.to_table()], promote_options="default")
+    rows = Rows.from_table(table, tuple(there.drive))
+    return rows[np.argsort(rows.index)]
 
 
 def solve_all(predictor: Predictor, devices: Devices, drive: Waveform, samples: int) -> Traces:
-    """The traces of all devices; one that raises becomes a row of class "crashed", not a lost shard."""
+    """The traces of all devices; one that raises becomes a failed row, not a lost shard."""
     try:
         return predictor(devices, drive)
     except _NOT_THE_DEVICE:
@@ -135,19 +191,23 @@ def _solve_one(predictor: Predictor, device: Devices, drive: Waveform, samples: 
         return next(iter(predictor(device, drive)))
     except _NOT_THE_DEVICE:
         raise
+    except MemoryError:
+        return next(iter(lost(device, drive, samples, OUT_OF_MEMORY, "the solver ran out of memory")))
     except Exception as error:  # noqa: BLE001 - the row says what it was; the campaign goes on
-        text = " ".join(str(error).split())
-        return next(iter(crashed(device, drive, samples, f"the solver raised {type(error).__name__}: {text}")))
+        sentence = f"the solver raised {type(error).__name__}: {' '.join(str(error).split())}"
+        return next(iter(lost(device, drive, samples, CRASHED, sentence)))
 
 
-def crashed(devices: Devices, drive: Waveform, samples: int, sentence: str) -> Traces:
+def lost(devices: Devices, drive: Waveform, samples: int, status_class: str, sentence: str) -> Traces:
     """Traces of devices that were not answered at all: every current is NaN."""
     time_, voltage = drive.grid(samples)
     nothing = np.full((len(devices), time_.shape[-1]), np.nan)
     traces = Traces.of(
         time=time_, voltage=voltage, current=nothing, period=drive.periods(), cycles=drive.cycles, status=sentence
     )
-    return dataclasses.replace(traces, conduction=nothing, status_class=np.full(len(devices), CRASHED, dtype=object))
+    return dataclasses.replace(
+        traces, conduction=nothing, status_class=np.full(len(devices), status_class, dtype=object)
+    )
 
 
 def cpu_target() -> str:

@@ -1,0 +1,213 @@
+"""A data set as one file for other programs: NetCDF-4, HDF5 or CSV, written shard by shard."""
+
+import itertools
+import json
+import os
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import csv
+
+from memflux import __version__
+from memflux.dataset import Dataset
+from memflux.errors import DataError, InvalidValue, MissingDependency, check_choice
+from memflux.folder import Folder
+from memflux.shards import Manifest, complete_shards, parse, read_shard
+
+if TYPE_CHECKING:
+    import h5netcdf
+    import xarray
+
+BLOCK = 1024  # rows written together, so that a file of small shards takes no longer
+CHUNK_BYTES = 2**18  # of a variable in the file; several fit the cache that HDF5 has for each
+ATTRIBUTE_BYTES = 60_000  # HDF5 keeps an attribute in the header of its object, which has 64 KiB
+_SUFFIXES: Mapping[str, str] = {".nc": "netcdf", ".h5": "hdf5", ".csv": "csv"}
+
+
+def export(
+    url: "str | os.PathLike[str]",
+    target: "str | os.PathLike[str]",
+    file_format: str | None = None,
+    *,
+    overwrite: bool = False,
+) -> int:
+    """Write the rows that the data set at `url` has to the file `target`; how many they are.
+
+    "netcdf" (.nc) is what xarray opens as `Dataset.to_xarray()`, with units, and the manifest in the
+    attributes of the file; "hdf5" (.h5) is the same, since NetCDF-4 is HDF5. "csv" (.csv) has a line
+    a device: index, device, drive, status, then voltage_000 .. and current_000 .. in SI units
+    (energies in eV), empty where there is no value. None: by the suffix.
+    Memory holds one shard and a block of rows. The file appears whole or not at all.
+
+    Raises InvalidValue for an unknown format and a target that is there already (unless
+    `overwrite`), DataError where a shard is damaged or the file cannot be written,
+    MissingDependency without h5netcdf.
+    """
+    path = Path(target)
+    write = _writer(path, file_format)
+    if path.exists() and not overwrite:
+        raise InvalidValue(f"{path} is there already; give another name, or overwrite it on purpose.")
+    folder = Folder.at(url)
+    manifest = Manifest.read(folder)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        rows = write(temporary, manifest, _blocks(folder, manifest))
+        _sync(temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be written: {error.strerror or error}; make room, or choose another folder."
+        ) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+    return rows
+
+
+_Writer = Callable[[Path, Manifest, Iterator[list[Dataset]]], int]
+
+
+def _writer(path: Path, file_format: str | None) -> _Writer:
+    if file_format is None and path.suffix not in _SUFFIXES:
+        raise InvalidValue(f"{path} ends with none of {', '.join(_SUFFIXES)}; give such a name, or the format.")
+    chosen = check_choice("format", file_format or _SUFFIXES[path.suffix], _SUFFIXES.values())
+    if chosen == "csv":
+        return _write_csv
+    try:
+        import h5netcdf  # noqa: F401
+    except ImportError as error:
+        raise MissingDependency(
+            f"{chosen} needs h5netcdf ({error}); pip install 'memflux[export]', or write a .csv."
+        ) from None
+    return _write_netcdf
+
+
+def _blocks(folder: Folder, manifest: Manifest) -> Iterator[list[Dataset]]:
+    """The data set in order, as lists of shards with at least BLOCK rows together."""
+    block: list[Dataset] = []
+    shards, _ = complete_shards(folder, manifest)
+    if not shards:
+        raise DataError(f"{folder.url} has no shards yet; run its campaign first.")
+    for shard in shards:
+        block.append(Dataset.of(manifest, parse(folder, shard, read_shard(folder, shard), manifest)))
+        if sum(map(len, block)) >= BLOCK:
+            yield block
+            block = []
+    if block:
+        yield block
+
+
+def _sync(path: Path) -> None:
+    """Have the file on the disk, ahead of the name that says it is complete."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+# ---- NetCDF-4, which is HDF5 ------------------------------------------------------------------
+
+
+def _write_netcdf(path: Path, manifest: Manifest, blocks: Iterator[list[Dataset]]) -> int:
+    import h5netcdf
+
+    rows = 0
+    with h5netcdf.File(path, "w") as file:
+        file.dimensions = {"device": None, "sample": manifest.samples * manifest.cycles + 1}
+        for name, value in _provenance(manifest).items():
+            file.attrs[name] = value
+        for block in blocks:
+            rows = _append(file, [part.to_xarray() for part in block], rows)
+    return rows
+
+
+def _append(file: "h5netcdf.File", parts: "list[xarray.Dataset]", first: int) -> int:
+    """Write parts behind the `first` rows that are there; how many rows there are then."""
+    last = first + sum(part.sizes["device"] for part in parts)
+    models = {name: variable for part in parts for name, variable in part.variables.items()}
+    for name, model in models.items():
+        if name not in file.variables:
+            _create(file, str(name), model)
+    file.resize_dimension("device", last)
+    for name, model in models.items():
+        if model.dims[0] == "device":
+            # a variable that a part lacks, as shards without an answer do, is NaN there
+            given = [
+                np.asarray(p[name]) if name in p else np.full((p.sizes["device"], *model.shape[1:]), np.nan)
+                for p in parts
+            ]
+            file[str(name)][first:last] = np.concatenate(given)
+    return last
+
+
+def _create(file: "h5netcdf.File", name: str, model: "xarray.Variable") -> None:
+    """A variable as `model` is, of the rows that the file has; xarray's own conventions for what NetCDF lacks."""
+    import h5py
+
+    kind = model.dtype.kind
+    numeric = kind in "fi"
+    if model.dims == ("sample",):
+        file.create_variable(name, model.dims, data=model.values)
+        return
+    variable = file.create_variable(
+        name,
+        model.dims,
+        dtype=model.dtype if numeric else np.int8 if kind == "b" else h5py.string_dtype("utf-8"),
+        fillvalue=np.nan if kind == "f" else None,
+        chunks=_chunks(model.shape),
+        **({"compression": "gzip", "compression_opts": 1, "shuffle": True} if numeric else {}),
+    )
+    for attribute, value in model.attrs.items():
+        variable.attrs[attribute] = value
+    if kind == "b":
+        variable.attrs["dtype"] = "bool"
+    if model.ndim == 2:
+        variable.attrs["coordinates"] = "phase"
+
+
+def _chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
+    rest = shape[1:]
+    return (max(1, min(BLOCK, CHUNK_BYTES // (8 * int(np.prod(rest, dtype=np.int64))))), *rest)
+
+
+def _provenance(manifest: Manifest) -> dict[str, Any]:
+    """Where the rows come from: the fields of the manifest, JSON where they are no plain values."""
+    attributes: dict[str, Any] = {"source": f"memflux {__version__}"}
+    for name, value in json.loads(manifest.to_json()).items():
+        plain = isinstance(value, str | int | float)
+        text = value if plain else json.dumps(value)
+        too_long = isinstance(text, str) and len(text.encode()) > ATTRIBUTE_BYTES
+        attributes[name] = f"{len(text)} characters, see the manifest of the data set" if too_long else text
+    return attributes
+
+
+# ---- CSV --------------------------------------------------------------------------------------
+
+
+def _write_csv(path: Path, manifest: Manifest, blocks: Iterator[list[Dataset]]) -> int:
+    rows = 0
+    parts = itertools.chain.from_iterable(blocks)
+    first = _lines(next(parts))
+    with csv.CSVWriter(str(path), first.schema) as file:
+        for table in itertools.chain([first], map(_lines, parts)):
+            file.write_table(table)
+            rows += table.num_rows
+    return rows
+
+
+def _lines(part: Dataset) -> pa.Table:
+    """A row a device with a column a sample; what is not a number is null, an empty cell."""
+    columns: dict[str, np.ndarray] = {"index": part.index} | part.devices.columns() | dict(part.rows.drive)
+    columns |= {"status_class": part.status_class, "status": part.status}
+    samples = part.traces.voltage.shape[1]
+    digits = max(3, len(str(samples - 1)))
+    for name, values in (("voltage", part.traces.voltage), ("current", part.traces.current)):
+        columns |= {f"{name}_{k:0{digits}}": values[:, k] for k in range(samples)}
+    return pa.table({name: _column(values) for name, values in columns.items()})
+
+
+def _column(values: np.ndarray) -> pa.Array:
+    if values.dtype.kind == "f":
+        return pa.array(np.ascontiguousarray(values), mask=np.isnan(values))
+    return pa.array(values) if values.dtype.kind in "bi" else pa.array(values.astype(object), pa.string())

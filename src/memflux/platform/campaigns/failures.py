@@ -1,0 +1,124 @@
+"""What the failures of a campaign have in common: a shallow tree over the parameters, told in sentences."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.tree import DecisionTreeClassifier
+
+from memflux.dataset import Summary
+from memflux.folder import Folder
+from memflux.rows import build_drive
+from memflux.shards import Manifest, Shard, complete_shards, parse, read_shard, read_tallies
+from memflux.space import Parameter
+
+DEPTH = 3  # of the tree: conditions that a region may have
+ENOUGH = 10  # failures below which chance would do the telling
+SHARDS = 64  # read of those with failures, and of the others
+FOLDS = 5
+TRUSTED = 0.65  # area under the curve on rows that the tree has not seen; 0.5 is chance
+TELLING = (2.0, 0.1)  # a region fails at least so many times as often as the rest, and holds such a part of the failures
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Region:
+    """A box of parameters where solves fail more often than elsewhere."""
+
+    conditions: tuple[str, ...]  # "mobility_vacancy > 3.1e-09 m^2/(V s)", all of which hold
+    share: float  # of all failures that lie in it
+    rate: float  # of the devices in it that fail
+    elsewhere: float  # of the devices outside that fail
+
+    def __str__(self) -> str:
+        return (
+            f"{100 * self.share:.0f} % of the failures have {' and '.join(self.conditions)}: "
+            f"{100 * self.rate:.2g} % of these devices fail, {100 * self.elsewhere:.2g} % of the others"
+        )
+
+
+def common_regions(summary: Summary, url: str) -> list[Region]:
+    """Regions that tell failed devices from solved ones, the most telling first.
+
+    None where there are too few failures, or where a tree grown on a part of the rows does not
+    foretell the failures of the rest. At most 128 shards are read, drawn at random.
+    """
+    manifest = summary.manifest
+    if manifest.space is None or summary.tally.failures < ENOUGH or summary.tally.failures == summary.tally.rows:
+        return []
+    unit, failed, weight = _rows(Folder.at(url), manifest)
+    if min(failed.sum(), (~failed).sum()) < ENOUGH:
+        return []
+    leaf = max(5, int(0.02 * failed.sum()))
+    tree = DecisionTreeClassifier(max_depth=DEPTH, min_samples_leaf=leaf, class_weight="balanced", random_state=0)
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
+    if roc_auc_score(failed, cross_val_predict(tree, unit, failed, cv=folds, method="predict_proba")[:, 1]) < TRUSTED:
+        return []
+    tree.fit(unit, failed)
+    at = tree.apply(unit)
+    regions = [
+        _region(conditions, at == leaf, failed, weight)
+        for leaf, conditions in _leaves(tree, manifest.space.parameters)
+    ]
+    factor, share = TELLING
+    telling = [r for r in regions if r.rate >= factor * r.elsewhere and r.share >= share]
+    return sorted(telling, key=lambda region: -region.share)
+
+
+def _rows(folder: Folder, manifest: Manifest) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Points [B, P] of the unit cube, which failed [B], and how many rows of the data set each stands for [B]."""
+    shards, _ = complete_shards(folder, manifest)
+    tallies = read_tallies(folder, shards)
+    generator = np.random.default_rng(0)
+    points, failed, weight = [], [], []
+    for wanted in (True, False):
+        kind = [(s, t) for s, t in zip(shards, tallies, strict=True) if bool(t.failures) is wanted]
+        chosen = generator.permutation(len(kind))[:SHARDS]
+        for i in chosen:
+            unit, bad = _points(folder, manifest, kind[i][0])
+            points.append(unit)
+            failed.append(bad)
+            weight.append(np.full(len(bad), len(kind) / len(chosen)))
+    return np.concatenate(points), np.concatenate(failed), np.concatenate(weight)
+
+
+def _points(folder: Folder, manifest: Manifest, shard: Shard) -> tuple[np.ndarray, np.ndarray]:
+    rows = parse(folder, shard, read_shard(folder, shard), manifest)
+    assert manifest.space is not None
+    return manifest.space.coordinates(rows.devices, build_drive(manifest.drive, rows.drive)), ~rows.solved  # type: ignore[arg-type]
+
+
+def _region(conditions: tuple[str, ...], inside: np.ndarray, failed: np.ndarray, weight: np.ndarray) -> Region:
+    bad = weight * failed
+    return Region(
+        conditions=conditions,
+        share=float(bad[inside].sum() / bad.sum()),
+        rate=float(bad[inside].sum() / weight[inside].sum()),
+        elsewhere=float(bad[~inside].sum() / max(weight[~inside].sum(), 1e-300)),
+    )
+
+
+def _leaves(
+    tree: DecisionTreeClassifier, parameters: Sequence[Parameter]
+) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Each leaf with the conditions that lead to it, one sentence a side of a parameter."""
+    nodes = tree.tree_
+    todo: list[tuple[int, dict[tuple[int, str], float]]] = [(0, {})]
+    while todo:
+        node, path = todo.pop()
+        if nodes.children_left[node] == nodes.children_right[node]:
+            yield node, tuple(_condition(parameters[i], sign, path[i, sign]) for i, sign in sorted(path))
+            continue
+        axis, threshold = int(nodes.feature[node]), float(nodes.threshold[node])
+        for child, sign in ((nodes.children_left[node], "<"), (nodes.children_right[node], ">")):
+            todo.append((int(child), path | {(axis, sign): threshold}))  # a later condition is the tighter one
+
+
+def _condition(parameter: Parameter, sign: str, at: float) -> str:
+    value = parameter.low * (parameter.high / parameter.low) ** at if parameter.log else _between(parameter, at)
+    return f"{parameter.name} {sign} {value:.3g}" + ("" if parameter.unit == "1" else f" {parameter.unit}")
+
+
+def _between(parameter: Parameter, at: float) -> float:
+    return parameter.low + at * (parameter.high - parameter.low)

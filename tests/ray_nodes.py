@@ -1,0 +1,70 @@
+"""A Ray of three nodes on this machine, whose parts can be killed."""
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+
+from processes import command_of, descendants
+
+CORES = 1  # a node
+
+
+class ThreeNodes:
+    """A head and two more nodes, of one core each."""
+
+    def __init__(self):
+        from ray.cluster_utils import Cluster
+
+        self._cluster = Cluster(
+            initialize_head=True,
+            head_node_args={"num_cpus": CORES, "include_dashboard": False, "object_store_memory": 2**27},
+        )
+        self.others = [self._cluster.add_node(num_cpus=CORES, object_store_memory=2**27) for _ in range(2)]
+        self.address = self._cluster.address
+
+    def kill_worker(self, generator):
+        """SIGKILL to one of the processes that make shards."""
+        os.kill(generator.choice(self.workers()), signal.SIGKILL)
+
+    def kill_node(self, generator):
+        """SIGKILL to the raylet of a node that is not the head; its workers die with it."""
+        self._cluster.remove_node(generator.choice(self.others), allow_graceful=False)
+
+    def kill_head(self):
+        """SIGKILL to the cluster's store and to the head's raylet."""
+        head = self._cluster.head_node
+        head.kill_gcs_server(check_alive=False)
+        head.kill_raylet(check_alive=False)
+
+    def workers(self):
+        """Process ids of the workers of a campaign."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and command_of(int(entry.name)).startswith(b"ray::ShardWorker"):
+                found.append(int(entry.name))
+        return found
+
+    def close(self):
+        """End every process."""
+        self._cluster.shutdown()
+
+
+@contextlib.contextmanager
+def three_nodes():
+    """A Ray of three nodes with a private token, ended afterwards."""
+    from memflux.platform.cluster import make_token_private
+
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    make_token_private()
+    nodes = ThreeNodes()
+    try:
+        yield nodes
+    finally:
+        nodes.close()
+        for pid in descendants(os.getpid()):
+            if b"raylet" in command_of(pid) or b"gcs_server" in command_of(pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        time.sleep(0.1)
