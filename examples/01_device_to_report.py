@@ -48,7 +48,7 @@ def main(
     """Do the main job in the folder `out` and return the path of the report."""
     Path(out).mkdir(parents=True, exist_ok=True)
     run = RunFolder.at(out)
-    campaign = Campaign(space="5d-parametric", count=count, seed=0, samples=samples)
+    campaign = Campaign(space="5d-parametric", count=count, seed=0, samples=samples, engine="auto")
     with local_cluster(cores):
         _simulate(run, campaign)
         data = Dataset.open(run.dataset)

@@ -32,7 +32,7 @@ def processes_with(word: str) -> list[str]:
             except OSError:
                 continue
             if word.encode() in command + variables:
-                found.append(f"{entry.name}: {command.replace(bytes(1), b' ').decode(errors='replace')[:200]}")
+                found.append(f"{entry.name}: {command.replace(bytes(1), b' ').decode(errors='replace')[:900]}")
     return found
 
 
@@ -45,13 +45,14 @@ class Cheap:
     environment: dict[str, str]
 
     def memflux(self, *words, code=0):
-        """Call the command; its standard output, read as JSON where that is what it is."""
+        """Call the command; the JSON of its last line, where that is what it is, or what became of it."""
         done = subprocess.run(
             [sys.executable, "-m", "memflux.cli", *map(str, words)], env=self.environment, cwd=self.folder,
             capture_output=True, text=True, timeout=240, check=False,
         )  # fmt: skip
         assert done.returncode == code, done.stdout + done.stderr
-        return json.loads(done.stdout) if done.stdout.startswith("{") else done
+        last = (done.stdout.splitlines() or [""])[-1]
+        return json.loads(last) if last.startswith("{") else done
 
     def pace(self, seconds):
         """How long the solver takes for a shard from now on."""

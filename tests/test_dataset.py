@@ -170,7 +170,7 @@ def test_rows_of_another_solver_never_mix(made):
     folder = Folder.at(made)
     folder.remove(list_shards(folder)[1].name)
     name = write_shard(folder, 1, dataclasses.replace(rows, biography=versions))
-    with pytest.raises(DataError, match="row 8 of .* has solver_version = '9' where the manifest says ''"):
+    with pytest.raises(DataError, match=r"row 8 of .* has solver_version = '9' where the manifest says ''"):
         Dataset.open(made)
     folder.remove(name)
     write_shard(folder, 1, dataclasses.replace(rows, devices=rows.devices.replace(length=1e-6)))

@@ -50,15 +50,15 @@ def test_shards_are_found_by_number(made):
     assert manifest.shards == 3
     assert manifest.shard_rows(2) == range(8, 10)
     assert missing_shards(folder, manifest) == []
-    assert damaged_files(folder) == []
+    assert damaged_files(folder, manifest) == []
 
 
 @pytest.mark.parametrize("damage", [lambda c: c[:-100], lambda c: c[:500] + b"x" + c[501:], lambda c: b""])
 def test_damage_is_reported_by_name(made, damage):
-    folder, _, _ = made
+    folder, manifest, _ = made
     shard = list_shards(folder)[1]
     folder.write(shard.name, damage(folder.read(shard.name)))
-    assert damaged_files(folder) == [shard]
+    assert damaged_files(folder, manifest) == [shard]
     with pytest.raises(DataError, match=f"{shard.name} is damaged or truncated"):
         read_shard(folder, shard)
 

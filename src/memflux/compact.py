@@ -50,7 +50,8 @@ def _position(devices: Devices, time: np.ndarray, voltage: np.ndarray) -> np.nda
     rate = FIELD_GAIN * devices.mobility_vacancy / devices.length**2  # 1/(V s)
     flux = np.cumsum(0.5 * np.diff(time, axis=1) * (voltage[:, 1:] + voltage[:, :-1]), axis=1)
     logit = np.concatenate([np.zeros((len(devices), 1)), -4.0 * rate[:, None] * flux], axis=1)
-    return 1.0 / (1.0 + np.exp(-logit))
+    with np.errstate(over="ignore"):  # infinity leads to 0, which is right
+        return 1.0 / (1.0 + np.exp(-logit))
 
 
 def _content(devices: Devices) -> np.ndarray:

@@ -59,7 +59,11 @@ class Manifest:
             if version != FORMAT:
                 raise DataError(
                     f"{folder.url} has format {version} and this memflux reads format {FORMAT}; "
-                    + ("upgrade memflux." if version > FORMAT else "make the data set anew, or read it with an older one.")
+                    + (
+                        "upgrade memflux."
+                        if version > FORMAT
+                        else "make the data set anew, or read it with an older one."
+                    )
                 )
             space = fields.pop("space")
             method = Method(**fields.pop("method"))
@@ -134,18 +138,26 @@ def read_shard(folder: Folder, shard: Shard, columns: list[str] | None = None) -
 
 def read_tally(folder: Folder, shard: Shard) -> Tally:
     """What the rows of a shard add up to, from its footer alone. Raises DataError, naming it, where there is none."""
+    tail = folder.tail(shard.name, TAIL)
+    length = int.from_bytes(tail[-8:-4], "little")
+    if length + 8 > len(tail):
+        tail = folder.tail(shard.name, length + 8)
     try:
-        tail = folder.tail(shard.name, TAIL)
-        length = int.from_bytes(tail[-8:-4], "little")
-        if length + 8 > len(tail):
-            tail = folder.tail(shard.name, length + 8)
+        return _tally_in(tail)
+    except ValueError as error:
+        raise DataError(
+            f"{folder.path(shard.name)} is damaged or truncated ({error}); run the campaign again, which makes it anew."
+        ) from None
+
+
+def _tally_in(tail: bytes) -> Tally:
+    """The tally in a file, or in the end of one that holds its footer. Raises ValueError where there is none."""
+    length = int.from_bytes(tail[-8:-4], "little")
+    try:
         footer = pq.read_metadata(io.BytesIO(b"PAR1" + tail[-length - 8 :]))
         return Tally.from_json(footer.metadata[_TALLY])
     except (pa.ArrowException, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{folder.path(shard.name)} is damaged or truncated (no footer: {type(error).__name__}); "
-            "run the campaign again, which makes it anew."
-        ) from None
+        raise ValueError(f"no footer: {type(error).__name__}") from None
 
 
 def read_tallies(folder: Folder, shards: Sequence[Shard]) -> list[Tally]:
@@ -154,12 +166,18 @@ def read_tallies(folder: Folder, shards: Sequence[Shard]) -> list[Tally]:
         return list(pool.map(lambda shard: read_tally(folder, shard), shards))
 
 
-def damaged_files(folder: Folder) -> list[Shard]:
-    """The shard files whose content is not what their names certify; every file is read, none parsed."""
+def damaged_files(folder: Folder, manifest: Manifest) -> list[Shard]:
+    """The shard files whose content is not what their names say; every file is read, none parsed."""
+
+    def sound(shard: Shard) -> bool:
+        content = folder.read(shard.name)
+        if not _certified(shard, content):
+            return False
+        return _tally_in(content).first == shard.number * manifest.shard_size
+
     shards = list_shards(folder)
     with concurrent.futures.ThreadPoolExecutor(READERS) as pool:
-        sound = pool.map(lambda shard: _certified(shard, folder.read(shard.name)), shards)
-        return [shard for shard, good in zip(shards, sound, strict=True) if not good]
+        return [shard for shard, good in zip(shards, pool.map(sound, shards), strict=True) if not good]
 
 
 def _certified(shard: Shard, content: bytes) -> bool:
@@ -205,8 +223,8 @@ def read_tables(folder: Folder, manifest: Manifest) -> Iterator[tuple[Shard, pa.
     """The shards that count with their tables, in order, read ahead by a few threads."""
     shards, _ = complete_shards(folder, manifest)
     with concurrent.futures.ThreadPoolExecutor(READERS) as pool:
-        for first in range(0, len(shards), 8 * READERS):
-            part = shards[first : first + 8 * READERS]
+        for first in range(0, len(shards), READERS):
+            part = shards[first : first + READERS]
             yield from zip(part, pool.map(lambda shard: read_shard(folder, shard), part), strict=True)
 
 
@@ -221,7 +239,9 @@ def parse(folder: Folder, shard: Shard, table: pa.Table, manifest: Manifest) -> 
         raise DataError(f"{folder.path(shard.name)} does not hold the rows or samples that its number calls for.")
     if odd := unknown_classes(rows.status_class):
         raise DataError(f"{folder.path(shard.name)} has status {odd[0]!r}, unknown to this version; upgrade it.")
-    if not np.array_equal(rows.key, keys_of(rows.devices, manifest.drive, rows.drive, manifest.samples, manifest.method)):
+    if not np.array_equal(
+        rows.key, keys_of(rows.devices, manifest.drive, rows.drive, manifest.samples, manifest.method)
+    ):
         raise DataError(
             f"{folder.path(shard.name)} has rows that another solver made, or that were changed since; "
             "remove it and run the campaign again."

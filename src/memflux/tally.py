@@ -21,6 +21,7 @@ class Tally:
     """Of some rows."""
 
     rows: int = 0
+    first: int = 0  # the smallest index
     failed: Mapping[str, Sequence[int]] = dataclasses.field(default_factory=dict)  # indices by status class
     content: int = 0  # sum of the rows' SHA-256, modulo 2**256
     work_s: float = 0.0  # s, of the solves, where they say so
@@ -36,6 +37,7 @@ class Tally:
             failed.setdefault(str(name), []).append(int(index))
         return cls(
             rows=len(rows),
+            first=int(rows.index.min(initial=2**62)),
             failed=failed,
             content=content_sum(rows),
             work_s=float(np.nansum(rows.biography["wall_time_s"])),
@@ -52,6 +54,7 @@ class Tally:
                 failed.setdefault(name, []).extend(indices)
         return cls(
             rows=sum(part.rows for part in parts),
+            first=min((part.first for part in parts), default=0),
             failed=dict(sorted(failed.items())),
             content=sum(part.content for part in parts) % _MODULUS,
             work_s=sum(part.work_s for part in parts),

@@ -1,14 +1,19 @@
 """memflux campaign, as people and machines call it."""
 
+import dataclasses
 import json
 import os
+import re
 import signal
 
 import pytest
 from typer.testing import CliRunner
 
 from memflux.cli.main import app
+from memflux.dataset import Dataset
 from memflux.errors import DataError, InvalidValue, ServiceError
+from memflux.folder import Folder
+from memflux.shards import list_shards, write_shard
 
 
 @pytest.fixture
@@ -37,7 +42,9 @@ def test_new_writes_a_commented_file(file, call):
     assert "count: 40 " in file.read_text()
     assert "# " in file.read_text()
     fields = json.loads(call("new", "--preset", "9d", "--count", 7, "--json"))
-    assert (fields["space"], fields["count"], fields["seed"], fields["engine"]) == ("9d", 7, 0, "auto")
+    assert (fields["space"], fields["count"], fields["seed"], fields["engine"]) == ("9d", 7, 0, "petsc")
+    published = json.loads(call("new", "--preset", "9d", "--design", "sobol", "--engine", "cuda", "--json"))
+    assert (published["count"], published["design"], published["shard_size"]) == (20_000, "sobol", 4096)
 
 
 def test_check_says_what_it_will_cost(file, call):
@@ -53,17 +60,92 @@ def test_run_status_verify(file, call, tmp_path):
     out = tmp_path / "d"
     made = json.loads(call("run", file, "--out", out, "--executor", "serial", "--json"))
     assert (made["done"], made["made"], made["failed"], made["stopped"]) == (40, 40, 0, False)
+    assert made["core_hours"] == pytest.approx(made["seconds"] / 3600)
     again = json.loads(call("run", file, "--out", out, "--executor", "serial", "--json"))
     assert again["made"] == 0
     told = json.loads(call("status", out, "--json"))
     assert (told["wanted"], told["done"], told["failed"], told["failed_by_class"]) == (40, 40, 0, {})
     assert len(told["content_hash"]) == 64
     assert told["rate"] > 0
+    assert told["failures_have_in_common"] == []
+    assert (told["shards"], told["engine"]) == (3, "compact")
     assert told["content_hash"][:20] in call("status", out)
     whole = {"wanted": 3, "present": 3, "missing": 0, "damaged": 0, "sentences": []}
     assert json.loads(call("verify", out, "--json")) == whole
     next(out.glob("*.parquet")).unlink()
     assert json.loads(call("verify", out, "--json")) == whole | {"present": 2, "missing": 1}
+
+
+def test_a_run_ends_with_one_line_of_what_it_cost(file, call, tmp_path):
+    told = call("run", file, "--out", tmp_path / "d", "--executor", "serial")
+    assert re.fullmatch(
+        r"40 devices made \(40 of 40 there\), 0 failed, \S+ core-hours, \S+ devices per core-second\n", told
+    )
+    assert call("run", file, "--out", tmp_path / "d", "--executor", "serial").startswith(
+        "0 devices made (40 of 40 there)"
+    )
+
+
+def test_machines_get_progress_as_json_lines(file, tmp_path):
+    words = ["campaign", "run", str(file), "--out", str(tmp_path / "d"), "--executor", "serial", "--json"]
+    result = CliRunner().invoke(app, words)
+    lines = [json.loads(line) for line in result.stderr.splitlines()]
+    assert {line["event"] for line in lines} == {"progress"}
+    assert (lines[0]["done"], lines[-1]["done"], lines[-1]["wanted"]) == (0, 40, 40)
+    assert len(result.stdout.splitlines()) == 1
+
+
+def test_rows_are_solved_again_and_compared(file, call, tmp_path):
+    out = tmp_path / "d"
+    call("run", file, "--out", out, "--executor", "serial")
+    told = json.loads(call("verify", out, "--solve", 5, "--json"))
+    assert (told["solved_again"], told["identical"], told["worst_deviation"]) == (5, 5, 0.0)
+    read = Dataset.open(out)
+    folder = Folder.at(out)
+    for shard in list_shards(folder):
+        rows = read.rows[16 * shard.number : 16 * shard.number + 16]
+        folder.remove(shard.name)
+        write_shard(folder, shard.number, dataclasses.replace(rows, current=rows.current * 1.001))
+    with pytest.raises(DataError, match="5 of 5 rows are not what the solver makes: row"):
+        call("verify", out, "--solve", 5, code=1)
+
+
+def test_unlucky_devices_are_retried_and_no_others(file, call, tmp_path):
+    out = tmp_path / "d"
+    call("run", file, "--out", out, "--executor", "serial")
+    whole = Dataset.open(out).content_hash
+    read = Dataset.open(out)
+    classes = read.status_class.copy()
+    classes[[1, 2, 20]] = ["crashed", "diverged", "node_lost"]
+    folder = Folder.at(out)
+    for shard in list_shards(folder):
+        rows = dataclasses.replace(read.rows, status_class=classes)[16 * shard.number : 16 * shard.number + 16]
+        folder.remove(shard.name)
+        write_shard(folder, shard.number, rows)
+    with pytest.raises(InvalidValue, match="class = 'diverged' would end in the same way again"):
+        call("retry", out, "--class", "diverged", code=1)
+    with pytest.raises(InvalidValue, match="class = 'crashd' is not known; choose one of .* Did you mean 'crashed'"):
+        call("retry", out, "--class", "crashd", code=1)
+    told = json.loads(call("retry", out, "--class", "crashed", "--executor", "serial", "--json"))
+    assert (told["made"], told["done"], told["failed"]) == (1, 40, 0)
+    assert json.loads(call("status", out, "--json"))["failed_by_class"] == {"diverged": 1, "node_lost": 1}
+    told = json.loads(call("retry", out, "--executor", "serial", "--json"))
+    assert told["made"] == 1
+    assert json.loads(call("status", out, "--json"))["failed_by_class"] == {"diverged": 1}
+    assert list(Dataset.open(out).status_class).count("solved") == 39
+    assert Dataset.open(out).content_hash != whole
+
+
+def test_a_data_set_is_exported(file, call, tmp_path):
+    out = tmp_path / "d"
+    call("run", file, "--out", out, "--executor", "serial")
+    told = json.loads(call("export", out, tmp_path / "d.csv", "--json"))
+    assert told["rows"] == 40
+    assert len((tmp_path / "d.csv").read_text().splitlines()) == 41
+    with pytest.raises(InvalidValue):
+        call("export", out, tmp_path / "d.csv", code=1)
+    with pytest.raises(InvalidValue, match="is a folder"):
+        call("export", out, tmp_path, code=1)
 
 
 @pytest.mark.ray
@@ -126,6 +208,7 @@ def test_an_interrupted_run_says_what_it_waits_for(file, tmp_path, monkeypatch):
     [
         (("run", "FILE", "--out", "OUT", "--executor", "rai"), "executor = 'rai' is not known"),
         (("run", "FILE", "--out", "OUT", "--executor", "serial", "--address", "x:1"), "address is for --executor ray"),
+        (("run", "FILE", "--out", "OUT", "--executor", "mpi", "--workers", 2), "workers is for --executor ray"),
         (("run", "none.yaml", "--out", "OUT"), "cannot be read"),
         (("new", "--preset", "5dparametric", "--count", 3), "Did you mean '5d-parametric'"),
     ],
@@ -141,7 +224,7 @@ def test_a_folder_that_is_no_data_set(call, tmp_path):
         call("status", tmp_path, code=1)
 
 
-@pytest.mark.parametrize("command", ["new", "check", "run", "status", "verify"])
+@pytest.mark.parametrize("command", ["new", "check", "run", "retry", "status", "verify", "export"])
 def test_every_command_has_help_with_an_example(call, command):
     text = call(command, "--help")
     assert "Example: memflux campaign" in text

@@ -78,8 +78,8 @@ def verify(
     from memflux import dataset
 
     found = dataset.verify(folder)
-    result = {"wanted": found.wanted, "present": found.present, "missing": found.missing, "damaged": len(found.damaged)}
-    result |= {"sentences": found.damaged}
+    result: dict[str, Any] = {"wanted": found.wanted, "present": found.present, "missing": found.missing}
+    result |= {"damaged": len(found.damaged), "sentences": found.damaged}
     wrong: tuple[str, ...] = ()
     if solve and not found.damaged:
         again, wrong = _solve_again(folder, solve, seed, as_json)

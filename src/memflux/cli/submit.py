@@ -1,5 +1,6 @@
 """`memflux submit`: a campaign as a job of a Ray cluster that runs already."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +21,7 @@ def submit(
     out: Annotated[str, typer.Option(help="Folder or URL to fill; every node sees it under this name.")],
     detach: Annotated[bool, typer.Option("--detach", help="Do not wait for the end of the job.")] = False,
     stop: Annotated[bool, typer.Option("--stop", help="Stop the job: it finishes its shards and can go on.")] = False,
+    program: Annotated[str, typer.Option(help="memflux as the head of the cluster finds it.")] = "memflux",
     as_json: Json = False,
 ) -> None:
     """Run a campaign as a Ray job, and follow it: the exit code is 0 complete, 75 stopped and resumable, 1 failed.
@@ -34,8 +36,10 @@ def submit(
     jobs, place = _jobs(file, address, out)
     if stop:
         _finish(_stopped(jobs, out), place, as_json)
-    job = jobs.submit()
-    again = f"memflux submit {file} --address {address} --out {out}"
+    if place != out:
+        _say(f"--out is {place} on every node of the cluster: a folder that all of them share, or the rows stay there")
+    job = jobs.submit(program)
+    again = shlex.join(["memflux", "submit", str(file), "--address", address, "--out", out])
     _say(f"job {job.name}; stop it with: {again} --stop")
     if detach:
         emit({"job": job.name, "status": job.status, "out": place}, as_json)
@@ -56,11 +60,8 @@ def _jobs(file: Path, address: str, out: str) -> "tuple[CampaignJobs, str]":
         from memflux.platform.launching.jobs import CampaignJobs
     except ImportError as error:
         raise MissingDependency(f"submit needs Ray ({error}); pip install 'memflux[cluster]'.") from None
-    campaign = Campaign.from_yaml(file)
     place = absolute(out)
-    if place != out:
-        _say(f"--out is {place} on every node of the cluster: a folder that all of them share, or the rows stay there")
-    return CampaignJobs(address, campaign, place), place
+    return CampaignJobs(address, Campaign.from_yaml(file), place), place
 
 
 def _stopped(jobs: "CampaignJobs", out: str) -> "Job":

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import slow_campaign
-from processes import command_of, descendants
 from slow_campaign import CAMPAIGN, DEADLY
 
 from memflux.dataset import Dataset, summarise
 from memflux.platform.campaigns.executor_serial import SerialExecutor
 from memflux.platform.campaigns.runner import run
+from processes import command_of, descendants
 
 MPIEXEC = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 MEMFLUX = str(Path(sys.executable).with_name("memflux"))

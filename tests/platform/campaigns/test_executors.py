@@ -10,7 +10,6 @@ import time
 import numpy as np
 import pytest
 import slow_campaign
-from ray_nodes import three_nodes
 
 from memflux.dataset import Dataset, summarise
 from memflux.errors import InvalidValue, MissingDependency
@@ -22,6 +21,7 @@ from memflux.platform.campaigns.runner import run
 from memflux.platform.campaigns.shard_work import Job, manifest_of
 from memflux.platform.cluster import local_cluster
 from memflux.shards import list_shards
+from ray_nodes import three_nodes
 
 CAMPAIGN = Campaign(space="9d", count=60, seed=4, samples=8, engine="compact", shard_size=6)
 

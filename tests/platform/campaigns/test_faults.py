@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ray_nodes import three_nodes
 from slow_campaign import CAMPAIGN
 
 from memflux.dataset import Dataset, summarise
 from memflux.platform.campaigns.executor_serial import SerialExecutor
 from memflux.platform.campaigns.runner import run
+from ray_nodes import three_nodes
 
 SCRIPT = Path(__file__).with_name("slow_campaign.py")
 KINDS = ("worker", "node", "driver", "head")

@@ -80,7 +80,7 @@ def test_a_device_that_no_memory_holds_is_one_row():
 
 
 def test_a_folder_that_a_worker_does_not_see_is_said(tmp_path):
-    with pytest.raises(DataError, match="is not to be seen by process .* every node mounts"):
+    with pytest.raises(DataError, match=r"is not to be seen by process .* every node mounts"):
         job(out=str(tmp_path / "elsewhere")).predictor()
 
 

@@ -48,7 +48,8 @@ def follow() -> None:
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)  # mpiexec passes them to every rank; rank 0 decides
     world = MPI.COMM_WORLD
-    job, predictor = None, None
+    job: Job | None = None
+    predictor: Predictor | None = None
     while True:
         while not world.iprobe(source=0):
             time.sleep(IDLE_S)
@@ -58,7 +59,7 @@ def follow() -> None:
         try:
             if letter.job is not None:
                 job, predictor = letter.job, letter.job.predictor()
-            elif predictor is not None:
+            elif job is not None and predictor is not None and letter.shard is not None:
                 world.send(make_noted(job, predictor, letter.shard), 0)
         except Exception as error:  # noqa: BLE001 - raised again by rank 0
             predictor = None  # what was sent ahead is not made
@@ -79,9 +80,9 @@ class MpiExecutor:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+    def __exit__(self, *exception: object) -> None:
         """Ranks end with `dismiss`; a second interrupt ends all at once."""
-        if kind is KeyboardInterrupt and self.cores > 1:
+        if exception[0] is KeyboardInterrupt and self.cores > 1:
             MPI.COMM_WORLD.Abort(1)
 
     def run(self, job: Job, shards: Sequence[int], stopped: Callable[[], bool]) -> Generator[ShardReport, None, None]:

@@ -17,9 +17,13 @@ from memflux.space import Parameter
 DEPTH = 3  # of the tree: conditions that a region may have
 ENOUGH = 10  # failures below which chance would do the telling
 SHARDS = 64  # read of those with failures, and of the others
+PRUNED = 0.01  # impurity that a split has to take away (of 0.5) to be worth telling
 FOLDS = 5
 TRUSTED = 0.65  # area under the curve on rows that the tree has not seen; 0.5 is chance
-TELLING = (2.0, 0.1)  # a region fails at least so many times as often as the rest, and holds such a part of the failures
+TELLING = (
+    2.0,
+    0.1,
+)  # a region fails at least so many times as often as the rest, and holds such a part of the failures
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,9 +37,13 @@ class Region:
 
     def __str__(self) -> str:
         return (
-            f"{100 * self.share:.0f} % of the failures have {' and '.join(self.conditions)}: "
-            f"{100 * self.rate:.2g} % of these devices fail, {100 * self.elsewhere:.2g} % of the others"
+            f"{_percent(self.share)} of the failures have {' and '.join(self.conditions)}: "
+            f"{_percent(self.rate)} of these devices fail, {_percent(self.elsewhere)} of the others"
         )
+
+
+def _percent(part: float) -> str:
+    return f"{100 * part:.0f} %" if part >= 0.1 else f"{100 * part:.2g} %"
 
 
 def common_regions(summary: Summary, url: str) -> list[Region]:
@@ -51,15 +59,16 @@ def common_regions(summary: Summary, url: str) -> list[Region]:
     if min(failed.sum(), (~failed).sum()) < ENOUGH:
         return []
     leaf = max(5, int(0.02 * failed.sum()))
-    tree = DecisionTreeClassifier(max_depth=DEPTH, min_samples_leaf=leaf, class_weight="balanced", random_state=0)
+    tree = DecisionTreeClassifier(
+        max_depth=DEPTH, min_samples_leaf=leaf, class_weight="balanced", ccp_alpha=PRUNED, random_state=0
+    )
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
     if roc_auc_score(failed, cross_val_predict(tree, unit, failed, cv=folds, method="predict_proba")[:, 1]) < TRUSTED:
         return []
     tree.fit(unit, failed)
     at = tree.apply(unit)
     regions = [
-        _region(conditions, at == leaf, failed, weight)
-        for leaf, conditions in _leaves(tree, manifest.space.parameters)
+        _region(conditions, at == leaf, failed, weight) for leaf, conditions in _leaves(tree, manifest.space.parameters)
     ]
     factor, share = TELLING
     telling = [r for r in regions if r.rate >= factor * r.elsewhere and r.share >= share]
@@ -99,9 +108,7 @@ def _region(conditions: tuple[str, ...], inside: np.ndarray, failed: np.ndarray,
     )
 
 
-def _leaves(
-    tree: DecisionTreeClassifier, parameters: Sequence[Parameter]
-) -> Iterator[tuple[int, tuple[str, ...]]]:
+def _leaves(tree: DecisionTreeClassifier, parameters: Sequence[Parameter]) -> Iterator[tuple[int, tuple[str, ...]]]:
     """Each leaf with the conditions that lead to it, one sentence a side of a parameter."""
     nodes = tree.tree_
     todo: list[tuple[int, dict[tuple[int, str], float]]] = [(0, {})]

@@ -29,7 +29,7 @@ class Task(NamedTuple):
     """A shard, which its worker writes, or one device of it, whose row comes back."""
 
     number: int
-    index: int | None = None
+    device: int | None = None  # its index in the campaign
 
 
 READY = Task(-1)  # in place of a task: the worker is getting ready
@@ -71,6 +71,11 @@ class _Worker:
         """Whether it has started; before, it may be waiting for a core, and work with it."""
         return READY not in self.pending.values()
 
+    def begin(self, task: Task) -> None:
+        """Hand it a task."""
+        make, row = self.actor.make, self.actor.row
+        self.pending[make.remote(task.number) if task.device is None else row.remote(task.device)] = task
+
 
 class Pool:
     """Workers, the tasks that wait for them, and the shards that are made device by device."""
@@ -87,7 +92,7 @@ class Pool:
         self._workers: list[_Worker] = []
         self._false_starts = 0
         self._stopping = False
-        self._started = self._looked = self._heard = time.monotonic()
+        self._started = self._looked = time.monotonic()
         self._grow()
 
     def __enter__(self) -> Self:
@@ -112,9 +117,7 @@ class Pool:
         self._look()
         for worker in self._workers:
             while worker.ready and self._waiting and len(worker.pending) < worker.ahead:
-                task = self._waiting.popleft()
-                call = worker.actor.make.remote(task.number) if task.index is None else worker.actor.row.remote(task.index)
-                worker.pending[call] = task
+                worker.begin(self._waiting.popleft())
         owners = {ref: worker for worker in self._workers for ref in worker.pending}
         ready, rest = ray.wait(list(owners), num_returns=1, timeout=0.2)
         if ready and rest:
@@ -136,22 +139,23 @@ class Pool:
         if task == READY:
             worker.node = result
             self._false_starts = 0
-        elif task.index is None:
+        elif task.device is None:
             worker.ahead = 2 if result.seconds < SHORT_S else 1
             yield result
         else:
             yield from self._add_part(task, result)
 
     def _add_part(self, task: Task, row: pa.Table) -> Iterator[ShardReport]:
-        assert task.index is not None
+        assert task.device is not None
         parts = self._parts[task.number]
-        parts[task.index] = row
+        parts[task.device] = row
         if all(part is not None for part in parts.values()):
             del self._parts[task.number]
             yield self.job.assemble(task.number, list(parts.values()), self._began[task.number])
 
     def _bury(self, worker: _Worker, error: Exception) -> Iterator[ShardReport]:
         """Of a dead worker's tasks, in order: some are done, the next one was its last, the rest never began."""
+        _require_head()
         cause = _cause_of_death(worker, error)
         blamed = False
         pending, worker.pending = worker.pending, {}
@@ -177,7 +181,7 @@ class Pool:
         self._strikes[task, cause] += 1
         if self._strikes[task, cause] < CHANCES[cause]:
             self._requeue(task)
-        elif task.index is None:
+        elif task.device is None:
             indices = self.job.indices(task.number).tolist()
             self._parts[task.number] = dict.fromkeys(indices)
             self._began[task.number] = time.perf_counter()
@@ -186,7 +190,7 @@ class Pool:
         else:
             text = " ".join(str(error).split())[:200]
             sentence = f"the solver took its process down {CHANCES[cause]} times ({text})"
-            yield from self._add_part(task, self.job.lost_row(task.index, cause, sentence))
+            yield from self._add_part(task, self.job.lost_row(task.device, cause, sentence))
 
     def _requeue(self, task: Task) -> None:
         if not self._stopping:
@@ -204,14 +208,8 @@ class Pool:
         if now - self._looked < LOOK_S:
             return
         self._looked = now
-        if head_answers():
-            self._heard = now
-            self._grow()
-        elif now - self._heard > HEAD_S:
-            raise ServiceError(
-                f"the cluster's head has not answered for {HEAD_S:g} s; "
-                "nothing is lost: start the cluster and run the same command again."
-            )
+        _require_head()
+        self._grow()
         if now - self._started > START_S and not any(worker.node for worker in self._workers):
             raise ServiceError(f"no worker has started in {START_S:g} s; has the cluster free cores?")
 
@@ -233,6 +231,18 @@ class Pool:
             runtime_env={"env_vars": dict(WORKER_ENVIRONMENT)},
         ).remote()
         return _Worker(actor=actor, pending={actor.start.remote(self._shared): READY})
+
+
+def _require_head() -> None:
+    """ServiceError where the head of the cluster is gone: Ray itself would wait for a minute, and end this process."""
+    deadline = time.monotonic() + HEAD_S
+    while not head_answers():
+        if time.monotonic() > deadline:
+            raise ServiceError(
+                f"the cluster's head has not answered for {HEAD_S:g} s; "
+                "nothing is lost: start the cluster and run the same command again."
+            )
+        time.sleep(0.5)
 
 
 def _cause_of_death(worker: _Worker, error: Exception) -> str:

@@ -44,7 +44,9 @@ def recheck(
     job = Job(campaign=campaign_of(manifest), out="", manifest=manifest, solver_factory=solver_factory)
     today = manifest_of(job.campaign).method
     if today != manifest.method:
-        raise DataError(f"{url} was made by {manifest.method} and this is {today}; rows can be counted, not made again.")
+        raise DataError(
+            f"{url} was made by {manifest.method} and this is {today}; rows can be counted, not made again."
+        )
     predictor = solver_factory(job.campaign)
     identical, worst, wrong = 0, 0.0, []
     chosen = _choose(folder, manifest, count, seed)
@@ -66,7 +68,9 @@ def recheck(
 def campaign_of(manifest: Manifest) -> Campaign:
     """The campaign that a data set is made by; InvalidValue where none did."""
     if not manifest.recipe:
-        raise InvalidValue("this data set was written from memory and has no recipe; only a campaign's can be solved again.")
+        raise InvalidValue(
+            "this data set was written from memory and has no recipe; only a campaign's can be solved again."
+        )
     return Campaign(**{**manifest.recipe, "engine": manifest.method.engine})
 
 

@@ -18,7 +18,16 @@ from memflux.platform.campaigns.campaign import Campaign
 from memflux.platform.campaigns.isolation import NOTE
 from memflux.platform.campaigns.lock import hold
 from memflux.platform.campaigns.shard_work import Job, ShardReport, manifest_of, solver_for
-from memflux.shards import MANIFEST, Manifest, Shard, complete_shards, damaged_files, list_shards, missing_shards, read_tallies
+from memflux.shards import (
+    MANIFEST,
+    Manifest,
+    Shard,
+    complete_shards,
+    damaged_files,
+    list_shards,
+    missing_shards,
+    read_tallies,
+)
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # the last is what Slurm sends ahead of a walltime
 
@@ -219,7 +228,7 @@ def _refuse_other_recipe(folder: Folder, there: Manifest, wanted: Manifest) -> N
 
 def _tidy(folder: Folder, manifest: Manifest) -> int:
     """Remove damaged shards, which are of no use to anybody, and what `_sweep` removes; how many were damaged."""
-    damaged = damaged_files(folder)
+    damaged = damaged_files(folder, manifest)
     for shard in damaged:
         folder.remove(shard.name)
     _sweep(folder, manifest)

@@ -1,10 +1,11 @@
 """The command that a cluster runs for a campaign, as words and as a line of a shell."""
 
+import contextlib
 import os
 import shlex
 from pathlib import Path
 
-from memflux.errors import InvalidValue
+from memflux.errors import InvalidValue, MissingDependency
 from memflux.folder import Folder
 
 COMPLETE = 0
@@ -35,7 +36,16 @@ def absolute(out: str) -> str:
     """
     if any(ord(character) < 32 for character in out) or not out.strip():
         raise InvalidValue(f"out = {out!r} is not the name of a folder; give a path, or the URL of one.")
-    return os.path.abspath(os.path.expanduser(out)) if Folder.at(out).local and "://" not in out else out
+    if "://" not in out:
+        return os.path.abspath(os.path.expanduser(out))
+    check_url(out)
+    return out
+
+
+def check_url(url: str) -> None:
+    """See that fsspec knows the protocol; its package is needed on the cluster, not here. Raises InvalidValue."""
+    with contextlib.suppress(MissingDependency):
+        Folder.at(url)
 
 
 def check_file(file: Path) -> Path:

@@ -16,6 +16,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import ray
 from ray._private.authentication.http_token_authentication import get_auth_headers_if_auth_enabled
 from ray.job_submission import JobSubmissionClient
 
@@ -32,6 +33,13 @@ PAUSE_S = 1.0
 _ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 # Ray's client would go to the address in these, whatever it is told.
 _OVERRIDES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
+# They say at level INFO what they do, whatever their parents' level.
+_LOGGERS = (
+    "ray.dashboard.modules.dashboard_sdk",
+    "ray.dashboard.modules.job.sdk",
+    "ray._private.runtime_env.packaging",
+)
+_NOT_FOUND = 127  # exit code of a shell that does not find a program
 _TOKEN_ADVICE = (
     "put its token into ~/.ray/auth_token (mode 0600) or the file that RAY_AUTH_TOKEN_PATH names, "
     "and set RAY_AUTH_MODE=token"
@@ -71,16 +79,18 @@ class CampaignJobs:
         self._client = connect(address)
         self._campaign = campaign
         self._out = out
-        recipe = json.dumps([campaign.model_dump(mode="json"), out], sort_keys=True)
-        self._family = f"{PREFIX}-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}-"
+        self._family = family(campaign, out)
 
     def latest(self) -> Job | None:
         """The last job that was submitted, if there was one."""
         numbers = [int(name.removeprefix(self._family)) for name in self._names()]
         return self.look(f"{self._family}{max(numbers)}") if numbers else None
 
-    def submit(self) -> Job:
-        """The job that runs; a new one, which goes on with the folder, where there is none."""
+    def submit(self, program: str = "memflux") -> Job:
+        """The job that runs; a new one, which goes on with the folder, where there is none.
+
+        `program` is memflux as the head of the cluster finds it.
+        """
         latest = self.latest()
         if latest is not None and not latest.ended:
             return latest
@@ -89,7 +99,7 @@ class CampaignJobs:
         variables = {**WORKER_ENVIRONMENT, "RAY_USAGE_STATS_ENABLED": "0", "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S)}
         with _folder_with(self._campaign) as folder, _sentences(f"the job {name} was refused"):
             self._client.submit_job(
-                entrypoint=entrypoint(FILE, self._out),
+                entrypoint=entrypoint(FILE, self._out, program),
                 submission_id=name,
                 runtime_env={"working_dir": str(folder), "env_vars": variables},
                 metadata={"memflux_out": self._out},
@@ -101,12 +111,11 @@ class CampaignJobs:
         """A job as it is now."""
         with _sentences(f"the job {name} cannot be looked at"):
             info = self._client.get_job_info(name)
-        return Job(
-            name=name,
-            status=str(getattr(info.status, "value", info.status)),
-            exit_code=info.driver_exit_code,
-            message=" ".join((info.message or "").split()),
-        )
+        message = " ".join((info.message or "").split())
+        if info.driver_exit_code == _NOT_FOUND:
+            message = "the head does not find memflux on its PATH; start its Ray where it does, or give --program."
+        status = str(getattr(info.status, "value", info.status))
+        return Job(name=name, status=status, exit_code=info.driver_exit_code, message=message)
 
     def stop(self, name: str) -> Job:
         """Ask a job to stop, and wait until it has drained and ended."""
@@ -152,6 +161,12 @@ class CampaignJobs:
         return [n for n in names if n and n.startswith(self._family) and n.removeprefix(self._family).isdigit()]
 
 
+def family(campaign: Campaign, out: str) -> str:
+    """How the names of all jobs of one campaign into one folder begin."""
+    recipe = json.dumps([campaign.model_dump(mode="json"), out], sort_keys=True)
+    return f"{PREFIX}-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}-"
+
+
 def connect(address: str) -> JobSubmissionClient:
     """A client of the cluster whose dashboard is at `address`, in bounded time.
 
@@ -167,7 +182,8 @@ def connect(address: str) -> JobSubmissionClient:
         good = False
     if not good:
         raise InvalidValue(f"address = {address!r} is not that of a dashboard; give one as http://head:8265.")
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    for name in _LOGGERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
     address = address.rstrip("/")
     _probe(address)
     with _without(_OVERRIDES), _sentences(f"no Ray jobs at {address!r}"):
@@ -176,8 +192,10 @@ def connect(address: str) -> JobSubmissionClient:
 
 def _probe(address: str) -> None:
     """Ray's client would wait without end for one who accepts and says nothing."""
-    with _sentences(f"no Ray jobs at {address!r}"):
+    try:
         headers = get_auth_headers_if_auth_enabled({})
+    except ray.exceptions.RayError:
+        raise ServiceError(f"RAY_AUTH_MODE asks for a token, and there is none here; {_TOKEN_ADVICE}.") from None
     request = urllib.request.Request(f"{address}/api/version", headers=headers)
     try:
         with urllib.request.urlopen(request, timeout=REACH_S) as answer:
@@ -197,7 +215,7 @@ def _sentences(what: str) -> Iterator[None]:
     """Make what Ray's client raises a sentence."""
     try:
         yield
-    except (OSError, RuntimeError, ValueError) as error:  # requests' errors are OSErrors
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:  # requests' errors are OSErrors
         text = " ".join(str(error).split())
         raise ServiceError(f"{what}: {text[:300]}") from None
 

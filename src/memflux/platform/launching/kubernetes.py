@@ -8,9 +8,8 @@ from typing import Any
 import yaml
 
 from memflux.errors import InvalidValue, check_integer
-from memflux.folder import Folder
 from memflux.platform.cluster import WORKER_ENVIRONMENT
-from memflux.platform.launching.command import entrypoint
+from memflux.platform.launching.command import check_url, entrypoint
 
 RAY_VERSION = "2.60.0"  # of the image, too; KubeRay asks for it where tokens are on
 MOUNT = "/etc/memflux"
@@ -69,7 +68,7 @@ class KubernetesJob:
         if not path:
             if self.claim is not None:
                 raise InvalidValue("claim is for a path; a URL needs no volume.")
-            Folder.at(self.out)
+            check_url(self.out)
 
     def manifest(self) -> str:
         """The YAML of a ConfigMap with the campaign and of the RayJob."""
