@@ -39,8 +39,9 @@ def test_a_row_twice_is_not_a_row_once(rows):
 
 def test_a_tally_survives_its_json(rows):
     assert Tally.from_json(Tally.of(rows).to_json()).to_json() == Tally.of(rows).to_json()
-    for damaged in (b"{}", b"[]", b"{", b'{"content": "x"}', b'{"content": "0", "odd": 1}'):
-        with pytest.raises((ValueError, KeyError, TypeError)):
+    assert Tally.from_json(Tally.of(rows).to_json() + b"\xff and more") == Tally.from_json(Tally.of(rows).to_json())
+    for damaged in (b"", b"{}", b"[]", b"{", b'{"content": "x"}', Tally().to_json().replace(b"rows", b"odd")):
+        with pytest.raises(ValueError, match=r"."):
             Tally.from_json(damaged)
 
 

@@ -17,7 +17,7 @@ from memflux.errors import DataError, InvalidValue
 from memflux.folder import Folder
 from memflux.rows import REPEATED, Method, Rows, drive_columns, keys_of, unknown_classes
 from memflux.space import Space
-from memflux.tally import Tally
+from memflux.tally import BEGINNING, Tally
 
 FORMAT = 2  # of the folder; a reader refuses any other
 MANIFEST = "manifest.json"
@@ -151,17 +151,21 @@ def read_tally(folder: Folder, shard: Shard) -> Tally:
 
 
 def _tally_in(tail: bytes) -> Tally:
-    """The tally in a file, or in the end of one that holds its footer. Raises ValueError where there is none."""
-    length = int.from_bytes(tail[-8:-4], "little")
-    try:
-        footer = pq.read_metadata(io.BytesIO(b"PAR1" + tail[-length - 8 :]))
-        return Tally.from_json(footer.metadata[_TALLY])
-    except (pa.ArrowException, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"no footer: {type(error).__name__}") from None
+    """The tally in a file, or in the end of one that holds its footer. Raises ValueError where there is none.
+
+    Parquet keeps metadata as they were given, so the tally is found as text, which takes a
+    hundredth of the time that parsing the description of all columns takes.
+    """
+    found = tail.rfind(BEGINNING, -int.from_bytes(tail[-8:-4], "little") - 8)
+    if tail[-4:] != b"PAR1" or found < 0:
+        raise ValueError("no footer")
+    return Tally.from_json(tail[found:])
 
 
 def read_tallies(folder: Folder, shards: Sequence[Shard]) -> list[Tally]:
-    """The tally of each shard, read by a few threads."""
+    """The tally of each shard; from another machine's file system, several at a time."""
+    if folder.local:
+        return [read_tally(folder, shard) for shard in shards]
     with concurrent.futures.ThreadPoolExecutor(READERS) as pool:
         return list(pool.map(lambda shard: read_tally(folder, shard), shards))
 

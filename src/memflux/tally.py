@@ -13,6 +13,7 @@ import numpy as np
 
 from memflux.rows import Rows
 
+BEGINNING = b'{"memflux_tally": 1, '  # of the JSON
 _MODULUS = 2**256
 
 
@@ -87,14 +88,19 @@ class Tally:
 
     def to_json(self) -> bytes:
         """What `from_json` reads."""
-        return json.dumps(dataclasses.asdict(self) | {"content": self.content_hash}).encode()
+        fields = dataclasses.asdict(self) | {"content": self.content_hash}
+        return BEGINNING + json.dumps(fields).removeprefix("{").encode()
 
     @classmethod
     def from_json(cls, text: bytes) -> Self:
-        """The inverse of `to_json`. Raises ValueError, KeyError or TypeError for anything else."""
-        fields = json.loads(text)
-        finished = [(float(moment), int(rows)) for moment, rows in fields["finished"]]
-        return cls(**fields | {"content": int(fields["content"], 16), "finished": finished})
+        """The inverse of `to_json`; what follows in `text` is not read. Raises ValueError for anything else."""
+        try:
+            fields, _ = json.JSONDecoder().raw_decode(text.decode("latin-1"))
+            del fields["memflux_tally"]
+            finished = [(float(moment), int(rows)) for moment, rows in fields["finished"]]
+            return cls(**fields | {"content": int(fields["content"], 16), "finished": finished})
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"no tally: {error}") from None
 
 
 def content_sum(rows: Rows) -> int:

@@ -1,7 +1,6 @@
 """Campaigns as Ray jobs on a head with a dashboard: followed, stopped, gone on with; mistakes are sentences."""
 
 import http.server
-import json
 import os
 import shutil
 import signal
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ray.job_submission import JobSubmissionClient
 
 from launched import SLOW, head_options, wait_for
 from memflux.errors import InvalidValue, ServiceError
@@ -24,8 +24,8 @@ TOKEN = "0123456789abcdef0123456789abcdef"
 
 
 @pytest.fixture(scope="module")
-def head():
-    """The dashboard's address of a head with a token, which finds memflux; it reads its pace from a file."""
+def place():
+    """The dashboard's address of a head with a token, which finds memflux, and the file of its pace."""
     folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
     (folder / "token").write_text(TOKEN)
     (folder / "token").chmod(0o600)
@@ -41,19 +41,26 @@ def head():
             [sys.executable, "-m", "ray.scripts.scripts", "start", *words], env=os.environ | own, stdout=log, stderr=log
         )
     wait_for(lambda: "Ray runtime started." in (folder / "log").read_text(), 120, "the head starts")
-    yield f"http://127.0.0.1:{port}"
+    yield f"http://127.0.0.1:{port}", folder / "pace"
     process.terminate()
     process.wait(timeout=30)
     shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
-def there(cheap, head):
+def head(place):
+    """The dashboard's address."""
+    return place[0]
+
+
+@pytest.fixture
+def there(cheap, place):
     """The campaign, with the head's token in the place where Ray's client looks first."""
     (cheap.folder / ".ray").mkdir()
     (cheap.folder / ".ray" / "auth_token").write_text(TOKEN)
     # What Ray's own client would obey, whatever address it is given.
-    cheap.environment.update(RAY_AUTH_MODE="token", RAY_ADDRESS="http://127.0.0.1:1")
+    cheap.environment.update(RAY_AUTH_MODE="token", RAY_ADDRESS="http://127.0.0.1:1", MEMFLUX_TEST_PACE=str(place[1]))
+    cheap.pace(1.0)
     return cheap
 
 
@@ -88,19 +95,15 @@ def test_followed_interrupted_stopped_and_gone_on_with(there, head):
     assert stopped == running | {"status": "STOPPED", "exit_code": 75}
     assert 0 < there.shards("data") < 150
     assert submit(there, head, "--stop", "--json", code=75) == stopped
-    last = submit(there, head, "--detach", "--json")
+    there.pace(0)
+    last = submit(there, head, "--json")
+    assert (last["status"], last["exit_code"], last["out"]) == ("SUCCEEDED", 0, f"{there.folder}/data")
     assert last["job"] == running["job"].removesuffix("1") + "2"
-    assert submit(there, head, "--stop", "--json", code=75)["job"] == last["job"]
-
-
-def test_a_campaign_is_made_there_as_it_is_here(there, head):
-    there.file.write_text(there.file.read_text().replace("count: 600", "count: 24"))
-    done = submit(there, head, "--json")
-    assert (done["status"], done["exit_code"], done["out"]) == ("SUCCEEDED", 0, f"{there.folder}/data")
     assert there.content_hash("data") == there.undisturbed()
 
 
 def test_the_entrypoint_of_the_kubernetes_manifest_runs(there, head):
+    there.pace(0)
     words = (
         "cluster",
         "kubernetes",
@@ -119,17 +122,16 @@ def test_the_entrypoint_of_the_kubernetes_manifest_runs(there, head):
     mount.mkdir()
     (mount / "campaign.yaml").write_text(config["data"]["campaign.yaml"])
     line = job["spec"]["entrypoint"].replace("/etc/memflux/campaign.yaml", f"'{mount}/campaign.yaml'")
-    # As KubeRay's submitter does.
-    variables = json.dumps(yaml.safe_load(job["spec"]["runtimeEnvYAML"]))
-    words = ["job", "submit", f"--address={head}", f"--runtime-env-json={variables}"]
-    done = subprocess.run(
-        [sys.executable, "-m", "ray.scripts.scripts", *words, "--", line], capture_output=True, text=True, timeout=120,
-        env={n: v for n, v in there.environment.items() if n != "RAY_ADDRESS"}, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    # As KubeRay's operator does in its HTTPMode.
+    token = {"Authorization": f"Bearer {TOKEN}"}
+    client = JobSubmissionClient(head, headers=token)
+    name = client.submit_job(entrypoint=line, runtime_env=yaml.safe_load(job["spec"]["runtimeEnvYAML"]))
+    wait_for(lambda: str(client.get_job_status(name)) in ("SUCCEEDED", "FAILED"), 90, client.get_job_logs(name))
+    assert str(client.get_job_status(name)) == "SUCCEEDED", client.get_job_logs(name)
     assert there.content_hash("data") == there.undisturbed()
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_exit_code_1(there, head):
     (there.folder / "data").write_text("a file")
     done = submit(there, head, code=1)

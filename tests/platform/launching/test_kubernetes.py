@@ -37,7 +37,7 @@ def test_the_job_ends_goes_on_and_cleans_up(documents):
     assert spec["shutdownAfterJobFinishes"] is True
     assert spec["ttlSecondsAfterFinished"] == 600
     assert spec["backoffLimit"] == 10
-    assert spec["submissionMode"] == "K8sJobMode"
+    assert spec["submissionMode"] == "HTTPMode"
     assert spec["entrypointNumCpus"] == 0
     assert yaml.safe_load(spec["runtimeEnvYAML"])["env_vars"]["PYTHONSAFEPATH"] == "1"
     assert shlex.split(spec["entrypoint"]) == [

@@ -43,7 +43,7 @@ def start(cheap):
         task.wait()
 
 
-def test_one_machine_drains_goes_on_and_leaves_nothing(cheap, start, other_ray):
+def test_one_machine_drains_leaves_nothing_and_another_executor_goes_on(cheap, start):
     (task,) = start("first")
     wait_for(lambda: cheap.shards("data") >= 2, 90, "shards")
     (head,) = [line for line in processes_with(str(cheap.folder)) if "ray.scripts.scripts start" in line]
@@ -60,9 +60,7 @@ def test_one_machine_drains_goes_on_and_leaves_nothing(cheap, start, other_ray):
     assert processes_with(str(cheap.folder)) == []
     assert not temporary.exists()
     cheap.pace(0)
-    (task,) = start("second")
-    assert task.wait(timeout=120) == 0
-    assert other_ray.poll() is None
+    cheap.memflux("campaign", "run", cheap.file, "--out", "data", "--executor", "serial", "--json")
     assert cheap.content_hash("data") == cheap.undisturbed()
 
 
@@ -76,7 +74,7 @@ def test_a_task_that_is_killed_leaves_nothing_and_the_first_goes_on_without_it(c
     wait_for(lambda: cheap.shards("data") > made + 2, 60, "shards made by one")
     first.kill()
     wait_for(lambda: processes_with(str(cheap.folder)) == [], 30, "all have ended")
-    assert rendezvous.outcome(cheap.folder / "run") is None
+    assert rendezvous.outcome(cheap.folder / "run") not in (0, 75)
     cheap.pace(0)
     assert start("again")[0].wait(timeout=120) == 0
     assert cheap.content_hash("data") == cheap.undisturbed()
@@ -91,6 +89,7 @@ def test_a_signal_that_comes_before_ray_is_up_ends_it_resumably(cheap, start):
     assert cheap.shards("data") == 0
 
 
+@pytest.mark.slow
 def test_a_campaign_that_cannot_run_ends_with_an_error(cheap, start):
     cheap.file.write_text("space: 9d\n")
     (task,) = start("run", count=1)

@@ -109,7 +109,8 @@ class KubernetesJob:
             "runtimeEnvYAML": yaml.safe_dump(
                 {"env_vars": {**WORKER_ENVIRONMENT, "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S)}}
             ),
-            "submissionMode": "K8sJobMode",
+            # The others pass the line through a shell of a submitter, in which RAY_ADDRESS is empty.
+            "submissionMode": "HTTPMode",
             "backoffLimit": self.retries,  # each one a new cluster, which goes on with the same folder
             "shutdownAfterJobFinishes": True,
             "ttlSecondsAfterFinished": self.keep,
