@@ -1,5 +1,6 @@
 """What tests of jobs on clusters share: a campaign whose pace can be set, and looks at processes."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -34,6 +35,18 @@ def processes_with(word: str) -> list[str]:
             if word.encode() in command + variables:
                 found.append(f"{entry.name}: {command.replace(bytes(1), b' ').decode(errors='replace')[:900]}")
     return found
+
+
+def listening(pids: list[int]) -> set[str]:
+    """Local addresses, in hexadecimal as the kernel writes them, that these processes listen on."""
+    sockets = set()
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            for handle in list(Path(f"/proc/{pid}/fd").iterdir()):
+                with contextlib.suppress(OSError):
+                    sockets.add(os.readlink(handle))
+    lines = [line.split() for f in ("tcp", "tcp6") for line in Path(f"/proc/net/{f}").read_text().splitlines()[1:]]
+    return {line[1].partition(":")[0] for line in lines if line[3] == "0A" and f"socket:[{line[9]}]" in sockets}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

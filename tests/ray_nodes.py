@@ -11,18 +11,24 @@ from processes import command_of, descendants
 CORES = 1  # a node
 
 
-class ThreeNodes:
-    """A head and two more nodes, of one core each."""
+class Nodes:
+    """A head and other nodes, of one core each."""
 
-    def __init__(self):
+    def __init__(self, others):
         from ray.cluster_utils import Cluster
 
         self._cluster = Cluster(
             initialize_head=True,
             head_node_args={"num_cpus": CORES, "include_dashboard": False, "object_store_memory": 2**27},
         )
-        self.others = [self._cluster.add_node(num_cpus=CORES, object_store_memory=2**27) for _ in range(2)]
+        self.others = []
+        for _ in range(others):
+            self.add_node()
         self.address = self._cluster.address
+
+    def add_node(self):
+        """One node more."""
+        self.others.append(self._cluster.add_node(num_cpus=CORES, object_store_memory=2**27))
 
     def kill_worker(self, generator):
         """SIGKILL to one of the processes that make shards."""
@@ -52,13 +58,13 @@ class ThreeNodes:
 
 
 @contextlib.contextmanager
-def three_nodes():
-    """A Ray of three nodes with a private token, ended afterwards."""
+def three_nodes(others=2):
+    """A Ray of three nodes (or of so many others than the head) with a private token, ended afterwards."""
     from memflux.platform.cluster import make_token_private
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     make_token_private()
-    nodes = ThreeNodes()
+    nodes = Nodes(others)
     try:
         yield nodes
     finally:

@@ -124,7 +124,7 @@ def test_unlucky_devices_are_retried_and_no_others(file, call, tmp_path):
         write_shard(folder, shard.number, rows)
     with pytest.raises(InvalidValue, match="class = 'diverged' would end in the same way again"):
         call("retry", out, "--class", "diverged", code=1)
-    with pytest.raises(InvalidValue, match="class = 'crashd' is not known; choose one of .* Did you mean 'crashed'"):
+    with pytest.raises(InvalidValue, match=r"class = 'crashd' is not known; choose one of .* Did you mean 'crashed'"):
         call("retry", out, "--class", "crashd", code=1)
     told = json.loads(call("retry", out, "--class", "crashed", "--executor", "serial", "--json"))
     assert (told["made"], told["done"], told["failed"]) == (1, 40, 0)

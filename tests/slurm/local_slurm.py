@@ -82,7 +82,7 @@ def ensure() -> None:
     """See that Slurm can be started here; install it where the environment allows. Raises NoSlurm."""
     if os.geteuid() != 0:
         raise NoSlurm("a test Slurm needs root: slurmd starts jobs as other users.")
-    if all(shutil.which(name) for name in DAEMONS):
+    if all(_find(name) for name in DAEMONS):
         return
     if not any(os.environ.get(name, "").lower() in ("1", "true", "yes") for name in MAY_INSTALL):
         raise NoSlurm(f"no Slurm here; {ADVICE}.")
@@ -152,12 +152,16 @@ def _daemon(folder: Path, name: str, words: list[str], pid_file: str) -> None:
 
 
 def _run(words: list[str]) -> None:
-    path = shutil.which(words[0]) or shutil.which(words[0], path="/usr/sbin:/sbin")
+    path = _find(words[0])
     if path is None:
         raise NoSlurm(f"no {words[0]} here; {ADVICE}.")
     done = subprocess.run([path, *words[1:]], capture_output=True, text=True, timeout=60, check=False)
     if done.returncode:
         raise NoSlurm(f"{words[0]} does not start: {' '.join((done.stderr or done.stdout).split())[-300:]}")
+
+
+def _find(name: str) -> str | None:
+    return shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
 
 
 def _wait_file(path: Path, log: Path) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from memflux.cli import campaign_data
@@ -90,9 +92,9 @@ def check(
     }
     if as_json:
         result["first_devices"] = cost.first_devices
-    else:
-        result["first devices"] = "\n".join(_line(device) for device in cost.first_devices)
     emit(result, as_json, title=str(file))
+    if not as_json:
+        _show(cost.first_devices)
 
 
 def run(
@@ -226,5 +228,11 @@ def _mpi() -> Iterator["Executor | None"]:
         executor_mpi.dismiss()
 
 
-def _line(device: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in device.items())
+def _show(devices: list[dict[str, float]], abreast: int = 5) -> None:
+    """The first devices, a column each, as many abreast as fit a narrow terminal."""
+    for first in range(0, len(devices), abreast):
+        part = devices[first : first + abreast]
+        table = Table("device", *map(str, range(first, first + len(part))), box=None)
+        for name in part[0]:
+            table.add_row(name, *(f"{device[name]:.3g}" for device in part))
+        Console().print(table)

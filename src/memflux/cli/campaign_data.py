@@ -1,5 +1,6 @@
 """`memflux campaign status | verify | export`: what a campaign has made."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -100,7 +101,8 @@ def _solve_again(folder: str, count: int, seed: int, as_json: bool) -> tuple[dic
     with progress(as_json) as bar:
         task = bar.add_task("rows solved again", total=count, note="")
         found = recheck(folder, count, seed, on_row=lambda: bar.advance(task))
-    told = {"solved_again": found.rows, "identical": found.identical, "worst_deviation": found.worst}
+    worst = found.worst if math.isfinite(found.worst) else None  # None: another class, or another extent
+    told = {"solved_again": found.rows, "identical": found.identical, "worst_deviation": worst}
     return told | {"sentences": found.wrong}, found.wrong
 
 

@@ -23,6 +23,8 @@ def emit(result: Mapping[str, Any], as_json: bool, title: str = "") -> None:
         sys.stdout.write(json.dumps(result, default=_plain, allow_nan=False) + "\n")
         return
     table = Table(title=title or None, show_header=False, title_justify="left")
+    table.add_column()
+    table.add_column(overflow="fold")  # of a hash every digit counts
     for key, value in result.items():
         table.add_row(key, _shown(value))
     Console().print(table)

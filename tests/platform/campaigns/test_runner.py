@@ -8,7 +8,7 @@ import pytest
 
 from memflux.compact import CompactModel
 from memflux.dataset import Dataset, summarise
-from memflux.errors import DataError, InvalidValue, ServiceError
+from memflux.errors import DataError, InvalidValue, MissingDependency, ServiceError
 from memflux.folder import TEMPORARY, Folder
 from memflux.platform.campaigns.campaign import Campaign
 from memflux.platform.campaigns.executor_serial import SerialExecutor
@@ -132,6 +132,15 @@ def test_another_recipe_is_refused(tmp_path, change):
     [name] = change
     with pytest.raises(InvalidValue, match=f"{name} = .* differs from the .*only count may grow"):
         run(with_(**change), str(tmp_path), SerialExecutor())
+
+
+def test_a_folder_that_holds_no_shard_is_anybody_s(tmp_path):
+    def broken(campaign):
+        raise MissingDependency("no GPU")
+
+    with pytest.raises(MissingDependency):
+        run(CAMPAIGN, str(tmp_path), SerialExecutor(), solver_factory=broken)
+    assert run(with_(seed=5), str(tmp_path), SerialExecutor()).done == 30
 
 
 def test_more_workers_are_no_other_recipe(tmp_path):

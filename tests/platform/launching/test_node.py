@@ -9,10 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from launched import processes_with, wait_for
+from launched import listening, processes_with, wait_for
 from memflux.platform.launching import rendezvous
+from memflux.platform.launching.task import Task, cores_here
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
+
+
+@pytest.mark.parametrize(
+    ("rank", "tasks", "cpus", "solve"), [(0, 1, 8, 8), (0, 1, 1, 1), (0, 4, 8, 7), (0, 4, 1, 1), (3, 4, 8, 8)]
+)
+def test_no_core_is_wasted_and_the_driver_of_many_has_one(rank, tasks, cpus, solve):
+    task = Task(rank=rank, tasks=tasks, cpus=cpus, run=Path("run"), file=Path("c"), out="d", patience_s=1.0)
+    assert cores_here(task) == solve
 
 
 @pytest.fixture
@@ -51,6 +60,8 @@ def test_one_machine_drains_leaves_nothing_and_another_executor_goes_on(cheap, s
     assert temporary.stat().st_mode & 0o777 == 0o700
     workers = [line for line in processes_with(str(cheap.folder)) if "ray::ShardWorker" in line]
     assert len(workers) == 2  # no core is lost to the driver
+    pids = [int(line.partition(":")[0]) for line in processes_with(str(cheap.folder))]
+    assert listening(pids) <= {"0100007F", "0000000000000000FFFF00000100007F"}, "not on 127.0.0.1 alone"
     task.send_signal(signal.SIGUSR1)
     assert task.wait(timeout=60) == 75
     assert rendezvous.outcome(cheap.folder / "first") == 75

@@ -192,8 +192,11 @@ def _make(
 
 
 def claim(folder: Folder, manifest: Manifest) -> Manifest:
-    """Make the folder this campaign's, or check that it is; the manifest that is now in force."""
-    if not folder.exists(MANIFEST):
+    """Make the folder this campaign's, or check that it is; the manifest that is now in force.
+
+    A folder without shards is anybody's: a run that could not begin must not hold it.
+    """
+    if not folder.exists(MANIFEST) or not list_shards(folder):
         folder.write(MANIFEST, manifest.to_json())
         return manifest
     there = Manifest.read(folder)
