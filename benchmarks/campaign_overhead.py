@@ -17,11 +17,17 @@ import numpy as np
 import harness
 from harness import ROOT, Row
 from memflux.contracts import Predictor
+from memflux.folder import Folder
 from memflux.platform.campaigns.campaign import Campaign, shard_size_for
 from memflux.platform.campaigns.executor_ray import RayExecutor
-from memflux.platform.campaigns.runner import Progress, run
+from memflux.platform.campaigns.runner import Progress, claim, run
+from memflux.platform.campaigns.shard_work import Job, manifest_of, solver_for
+from memflux.shards import Manifest, damaged_files, list_shards, read_tallies
 from memflux.solvers.solver import Solver
 from memflux.traces import Traces
+
+sys.path.insert(0, str(ROOT / "tests"))
+from processes import command_of, descendants
 
 WORKERS = 2
 MEMFLUX = ROOT / ".venv" / "bin" / "memflux"
@@ -126,7 +132,7 @@ def nothing(campaign: Campaign) -> Predictor:
 
 def no_op(quick: bool) -> Iterator[Row]:
     """no-op campaign: devices a second"""
-    count = 10_000 if quick else 100_000
+    count = 40_000 if quick else 200_000
     campaign = Campaign(space="9d", count=count, engine="compact", shard_size=shard_size_for(count, "compact"))
     with tempfile.TemporaryDirectory() as folder:
         made = run(campaign, folder, RayExecutor(workers=WORKERS), solver_factory=nothing)
@@ -155,6 +161,15 @@ def million(quick: bool) -> Iterator[Row]:
             bar=1000,
             note=f"{told['rate']:.0f} devices/s, {told['shards']} shards",
         )
+        yield Row(
+            what=f"{count:g} no-op devices: the driver's work a shard",
+            value=1e3 * told["cpu_s"] / told["shards"],
+            unit="ms",
+            note="CPU time, start-up included",
+        )
+        yield Row(
+            what=f"{count:g} no-op devices: memory of Ray's head store at the end", value=told["head_mb"], unit="MB"
+        )
         began = time.perf_counter()
         status = subprocess.run(
             [MEMFLUX, "campaign", "status", folder, "--json"], check=True, capture_output=True, text=True
@@ -181,15 +196,77 @@ def million(quick: bool) -> Iterator[Row]:
         )
 
 
+def shards(quick: bool) -> Iterator[Row]:
+    """parts of a shard: what a worker does beside solving, and reading it back"""
+    campaign = Campaign(space="9d", count=10**6, engine="compact", shard_size=512)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Folder.at(name)
+        job = Job(campaign=campaign, out=name, manifest=claim(folder, manifest_of(campaign)), solver_factory=solver_for)
+        predictor = job.predictor()
+        for rows in (16, 512):
+            index = np.arange(rows)
+            devices, drive = campaign.sample(rows)
+            traces = predictor(devices, drive)
+            seconds = []
+            for i in range(5 if quick else 40):
+                began = time.perf_counter()
+                job.write(i, job.rows(lambda d, w, known=traces: known, index), began)
+                seconds.append(time.perf_counter() - began)
+            yield Row(
+                what=f"a shard of {rows} rows of 321 samples, all but the solve",
+                value=1e3 * np.median(seconds),
+                unit="ms",
+                note="draw, keys, tally, Parquet, checksum, sync",
+            )
+        manifest, there = Manifest.read(folder), list_shards(folder)
+        size = sum(path.stat().st_size for path in Path(name).glob("*.parquet"))
+        began = time.perf_counter()
+        read_tallies(folder, there)
+        each = (time.perf_counter() - began) / len(there)
+        yield Row(what="reading the tally of a shard", value=1e6 * each, unit="us")
+        began = time.perf_counter()
+        damaged_files(folder, manifest)
+        yield Row(
+            what="comparing shards with their checksums",
+            value=size / 1e6 / (time.perf_counter() - began),
+            unit="MB/s",
+            note=f"{size / len(there) / rows / 1e3:.3g} kB a row, from memory",
+        )
+
+
 def _driver(folder: str, count: int) -> None:
     """The driver of a large no-op campaign, in a process of its own whose memory can be told."""
     campaign = Campaign(
         space="9d", count=count, samples=8, engine="compact", shard_size=shard_size_for(count, "compact")
     )
-    made = run(campaign, folder, RayExecutor(workers=WORKERS), solver_factory=nothing)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    shards = -(-count // campaign.shard_size)
-    print(json.dumps({"peak_mb": peak, "rate": made.rate, "made": made.made, "shards": shards}))
+    head: list[float] = []
+
+    def look(progress: Progress) -> None:
+        if progress.done == progress.wanted and progress.made:
+            head.append(sum(map(resident_mb, descendants_named(b"gcs_server"))))
+
+    made = run(campaign, folder, RayExecutor(workers=WORKERS), look, solver_factory=nothing)
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    told = {
+        "peak_mb": used.ru_maxrss / 1e3,
+        "cpu_s": used.ru_utime + used.ru_stime,
+        "head_mb": max(head, default=0.0),
+        "rate": made.rate,
+        "made": made.made,
+        "shards": -(-count // campaign.shard_size),
+    }
+    print(json.dumps(told))
+
+
+def descendants_named(name: bytes) -> list[int]:
+    """Processes below this one with the name in their command line."""
+    return [pid for pid in descendants(os.getpid()) if name in command_of(pid)]
+
+
+def resident_mb(pid: int) -> float:
+    """Memory of a process."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="utf-8").split()[1])
+    return pages * resource.getpagesize() / 1e6
 
 
 def mpi(quick: bool) -> Iterator[Row]:
@@ -221,4 +298,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--driver"]:
         _driver(sys.argv[2], int(sys.argv[3]))
     else:
-        harness.run("campaign_overhead", [petsc, compiled, no_op, million, mpi])
+        harness.run("campaign_overhead", [petsc, compiled, no_op, million, shards, mpi])

@@ -4,7 +4,6 @@ import contextlib
 import os
 import signal
 import time
-from pathlib import Path
 
 from processes import command_of, descendants
 
@@ -46,11 +45,7 @@ class Nodes:
 
     def workers(self):
         """Process ids of the workers of a campaign."""
-        found = []
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit() and command_of(int(entry.name)).startswith(b"ray::ShardWorker"):
-                found.append(int(entry.name))
-        return found
+        return [pid for pid in descendants(os.getpid()) if command_of(pid).startswith(b"ray::ShardWorker")]
 
     def close(self):
         """End every process."""

@@ -38,13 +38,25 @@ def invoke(*arguments: str) -> tuple[int, str]:
 
 @pytest.mark.usefixtures("quick")
 def test_missing_optional_packages_are_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    hide(monkeypatch, "ray", "petsc4py", "torch", "SALib", "pymoo", "matplotlib", "mpi4py")
+    hide(monkeypatch, "ray", "petsc4py", "torch", "SALib", "pymoo", "matplotlib", "mpi4py", "sklearn", "h5netcdf")
     code, text = invoke("--json")
     report = json.loads(text)
     rows = {row["name"]: row for row in report["packages"]}
     assert code == 0
     assert report["ok"] is True
-    for name in ("ray", "petsc4py", "torch", "SALib", "pymoo", "matplotlib", "mpi4py", "MPI", "CUDA"):
+    for name in (
+        "ray",
+        "petsc4py",
+        "torch",
+        "SALib",
+        "pymoo",
+        "matplotlib",
+        "mpi4py",
+        "sklearn",
+        "h5netcdf",
+        "MPI",
+        "CUDA",
+    ):
         assert rows[name]["version"] is None
         assert rows[name]["remedy"]
     assert "memflux[cluster]" in rows["ray"]["remedy"]

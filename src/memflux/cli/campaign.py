@@ -14,7 +14,7 @@ from rich.text import Text
 
 from memflux.cli import campaign_data
 from memflux.cli.output import Json, console, emit, progress
-from memflux.cli.watch import summary_line, told, watch
+from memflux.cli.watch import say_stopping, summary_line, told, watch
 from memflux.errors import InvalidValue, MissingDependency, check_choice
 
 if TYPE_CHECKING:
@@ -162,21 +162,16 @@ def _fill(campaign: "Campaign", out: str, executor: "Executor", as_json: bool, a
     from memflux.platform.campaigns import runner
 
     with watch(as_json) as show:
-        state = runner.run(campaign, out, executor, show, on_stop=_say_stopping, again=again)
+        state = runner.run(campaign, out, executor, show, on_stop=lambda: say_stopping(as_json), again=again)
     if as_json:
         emit({"out": out, **told(state), "stopped": state.stopped}, True)
     else:
         sys.stdout.write(summary_line(state) + "\n")
     if state.stopped:
-        console.print(
-            Text(f"stopped at {state.done} of {state.wanted} curves; run the same command again to go on."),
-            soft_wrap=True,
-        )
+        if not as_json:
+            where = f"stopped at {state.done} of {state.wanted} curves"
+            console.print(Text(f"{where}; run the same command again to go on."), soft_wrap=True)
         raise typer.Exit(STOPPED)
-
-
-def _say_stopping() -> None:
-    console.print("stopping: shards in flight are finished; interrupt again to drop them", soft_wrap=True)
 
 
 def _read(file: Path) -> "Campaign":

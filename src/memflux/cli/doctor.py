@@ -62,6 +62,13 @@ PACKAGES = (
     ),
     Package(module="mpi4py", purpose="campaigns over MPI", remedy=_extra("petsc")),
     Package(module="ray", purpose="campaigns and endpoints", remedy=_extra("cluster")),
+    Package(
+        module="sklearn",
+        distribution="scikit-learn",
+        purpose="what failures have in common",
+        remedy=_extra("cluster"),
+    ),
+    Package(module="h5netcdf", purpose="exports to NetCDF and HDF5", remedy=_extra("export")),
     Package(module="torch", purpose="surrogates", remedy=_extra("training")),
     Package(module="SALib", purpose="Sobol indices", remedy=_extra("analysis")),
     Package(module="pymoo", purpose="Pareto fronts", remedy=_extra("analysis")),

@@ -4,7 +4,7 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from memflux.cli.output import console, progress
@@ -40,6 +40,19 @@ def watch(as_json: bool) -> Iterator[Callable[["Progress"], None]]:
         yield show
 
 
+def say_stopping(as_json: bool) -> None:
+    """What a run that was asked to stop is waiting for."""
+    if as_json:
+        _write_line("stopping", {})
+    else:
+        console.print("stopping: shards in flight are finished; interrupt again to drop them", soft_wrap=True)
+
+
+def _write_line(event: str, fields: Mapping[str, object]) -> None:
+    sys.stderr.write(json.dumps({"event": event, "time": time.time(), **fields}) + "\n")
+    sys.stderr.flush()
+
+
 def _json_lines() -> Callable[["Progress"], None]:
     last = float("-inf")
 
@@ -47,8 +60,7 @@ def _json_lines() -> Callable[["Progress"], None]:
         nonlocal last
         if time.monotonic() - last >= EVERY_S or state.done == state.wanted:
             last = time.monotonic()
-            sys.stderr.write(json.dumps({"event": "progress", "time": time.time(), **told(state)}) + "\n")
-            sys.stderr.flush()
+            _write_line("progress", told(state))
 
     return show
 

@@ -100,6 +100,15 @@ def test_a_signal_that_comes_before_ray_is_up_ends_it_resumably(cheap, start):
     assert cheap.shards("data") == 0
 
 
+def test_a_task_that_comes_when_all_is_over_ends_at_once(cheap):
+    rendezvous.prepare(cheap.folder / "run")
+    rendezvous.write_json(cheap.folder / "run" / rendezvous.OUTCOME, {"code": 0})
+    options = [f"--run={cheap.folder / 'run'}", "--cpus=1", "--rank=1", "--tasks=2"]
+    words = [sys.executable, "-m", "memflux.platform.launching.node", *options, "--", str(cheap.file), "data"]
+    done = subprocess.run(words, env=cheap.environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.slow
 def test_a_campaign_that_cannot_run_ends_with_an_error(cheap, start):
     cheap.file.write_text("space: 9d\n")

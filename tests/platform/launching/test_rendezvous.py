@@ -85,6 +85,10 @@ def test_a_first_task_that_does_not_show_is_one_sentence(run):
         find(run, 0.1)
 
 
+def test_who_is_to_stop_does_not_wait(run):
+    assert Guest.find(run, 60.0, lambda: True) is None
+
+
 def test_the_outcome_is_what_was_left(run):
     assert rendezvous.outcome(run) is None
     rendezvous.write_json(run / rendezvous.OUTCOME, {"code": 75})

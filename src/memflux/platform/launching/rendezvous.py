@@ -116,10 +116,12 @@ class Guest:
     token: str
 
     @classmethod
-    def find(cls, run: Path, patience_s: float, stopped: Callable[[], bool]) -> Self:
-        """Wait for the first task and connect to it. Raises ServiceError when patience ends, or it was `stopped`."""
+    def find(cls, run: Path, patience_s: float, stopped: Callable[[], bool]) -> Self | None:
+        """Wait for the first task and connect to it; None once `stopped`. Raises ServiceError when patience ends."""
         deadline = time.monotonic() + patience_s
-        while time.monotonic() < deadline and not stopped():
+        while time.monotonic() < deadline:
+            if stopped():
+                return None
             with contextlib.suppress(OSError, ValueError, KeyError):
                 record = json.loads((run / HEAD).read_text(encoding="utf-8"))
                 place = (record["host"], record["port"])
@@ -138,7 +140,8 @@ class Guest:
 
     def say_joined(self, rank: int) -> None:
         """Tell the first task that this machine is part of its Ray."""
-        self.connection.sendall(f"{rank} {_proof(self.token, rank)}\n".encode())
+        with contextlib.suppress(OSError):  # it may have ended meanwhile, which `over` tells
+            self.connection.sendall(f"{rank} {_proof(self.token, rank)}\n".encode())
 
     def over(self, wait_s: float) -> bool:
         """Whether the first task has hung up; waits a moment for it."""

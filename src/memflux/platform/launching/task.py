@@ -12,8 +12,6 @@ from memflux.platform.launching import ray_node, rendezvous
 from memflux.platform.launching.command import STOPPED, campaign_run
 from memflux.platform.launching.ports import LOOPBACK, own_address
 
-LEAVE_S = 60.0  # how long a task that was told to stop waits for the first one to say that it is over
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
@@ -96,15 +94,19 @@ def _drive(task: Task, head: ray_node.RayNode, signals: list[int]) -> int:
 
 def _follow(task: Task, folder: Path, signals: list[int]) -> int:
     """Every other task: a part of the first one's Ray, until that one hangs up."""
-    guest = rendezvous.Guest.find(task.run, task.patience_s + ray_node.START_S, lambda: bool(signals))
-    log = task.run / f"ray-{task.rank}.log"
-    token = task.run / rendezvous.TOKEN
-    node = ray_node.join(guest.address, guest.own_address, task.cpus, folder, log, token, stopped=lambda: bool(signals))
+
+    def over() -> bool:
+        return bool(signals) or rendezvous.outcome(task.run) is not None
+
+    guest = rendezvous.Guest.find(task.run, task.patience_s + ray_node.START_S, over)
+    if guest is None:  # it came too late, or is to end before it began
+        return STOPPED if signals else 0
+    log, token = task.run / f"ray-{task.rank}.log", task.run / rendezvous.TOKEN
+    node = ray_node.join(guest.address, guest.own_address, task.cpus, folder, log, token, stopped=over)
     guest.say_joined(task.rank)
-    leave = float("inf")
-    while node.alive and time.monotonic() < leave and not guest.over(wait_s=0.5):
-        if signals:  # the first task drains what this machine still makes
-            leave = min(leave, time.monotonic() + LEAVE_S)
+    # Not at a signal: the first task gets it too, and drains what this machine still makes.
+    while node.alive and not guest.over(wait_s=0.5):
+        pass
     node.stop()
     return 0
 
