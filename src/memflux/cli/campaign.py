@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from memflux.platform.campaigns.runner import Executor
 
 EXECUTORS = ("ray", "serial", "mpi")
-STOPPED = 75  # exit code of a run that was asked to stop and can go on (EX_TEMPFAIL)
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="Campaign file (YAML), as `campaign new` writes it.")]
 Chosen = Annotated[str, typer.Option("--executor", help="ray: all cores, or a cluster; serial: this process; mpi.")]
@@ -158,8 +157,9 @@ def _classes(names: list[str] | None) -> tuple[str, ...]:
 
 
 def _fill(campaign: "Campaign", out: str, executor: "Executor", as_json: bool, again: tuple[str, ...] = ()) -> None:
-    """Run the campaign, say what came of it, and exit with `STOPPED` where it was stopped."""
+    """Run the campaign, say what came of it, and exit with 75 where it was stopped."""
     from memflux.platform.campaigns import runner
+    from memflux.platform.launching.command import STOPPED
 
     with watch(as_json) as show:
         state = runner.run(campaign, out, executor, show, on_stop=lambda: say_stopping(as_json), again=again)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from memflux.platform.campaigns.runner import Progress
 
-EVERY_S = 1.0  # between two JSON lines
+EVERY = (1.0, 60.0, 0.01)  # s between two JSON lines, at least and at most; in between, a part of the time so far
 
 
 @contextlib.contextmanager
@@ -55,10 +55,12 @@ def _write_line(event: str, fields: Mapping[str, object]) -> None:
 
 def _json_lines() -> Callable[["Progress"], None]:
     last = float("-inf")
+    least, most, part = EVERY
 
     def show(state: "Progress") -> None:
         nonlocal last
-        if time.monotonic() - last >= EVERY_S or state.done == state.wanted:
+        pause = min(max(least, part * state.seconds), most)  # a run of days must not fill a log
+        if time.monotonic() - last >= pause or state.done == state.wanted:
             last = time.monotonic()
             _write_line("progress", told(state))
 

@@ -48,7 +48,7 @@ def test_drained_by_its_walltime_submitted_again_finished(cheap, queue, other_ra
     first = submit(cheap, "data", "--nodes", 1, "--time", "00:01:00", "--lead", 1)
     assert queue.end("data", first) == 75
     log = queue.log("data", first)
-    assert "stopping: shards in flight are finished" in log
+    assert '"stopped": true' in log
     cheap.pace(0)
     made = cheap.shards("data")
     assert 0 < made < 150

@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Self
 
 from memflux.errors import InvalidValue
-from memflux.platform.campaigns.metrics import Metrics
+from memflux.platform.campaigns.counters import Counters
 from memflux.platform.campaigns.ray_pool import Pool
 from memflux.platform.campaigns.shard_work import Job, ShardReport
 from memflux.platform.cluster import Cluster, local_cluster
@@ -42,11 +42,11 @@ class RayExecutor:
         """Make `shards` in any order; once `stopped()`, only what is in flight."""
         if self._cluster is None:
             raise InvalidValue("the executor has no workers yet; use it in a with statement.")
-        metrics = Metrics.of(job)
+        counters = Counters.of(job)
         with Pool(job, shards, self.workers) as pool:
             while pool.busy:
                 if stopped():
                     pool.admit_no_more()
                 for report in pool.advance():
-                    metrics.count(report)
+                    counters.count(report)
                     yield report

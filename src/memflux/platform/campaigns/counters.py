@@ -10,7 +10,7 @@ from memflux.traces import SOLVED
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Metrics:
+class Counters:
     """What a scrape of any node's metrics port sees, as `ray_memflux_...`, by campaign and status class."""
 
     campaign: str  # the space and the last part of the folder
