@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
+import ray
 
 import harness
 from harness import ROOT, Row
@@ -22,6 +23,7 @@ from memflux.platform.campaigns.campaign import Campaign, shard_size_for
 from memflux.platform.campaigns.executor_ray import RayExecutor
 from memflux.platform.campaigns.runner import Progress, claim, run
 from memflux.platform.campaigns.shard_work import Job, manifest_of, solver_for
+from memflux.platform.cluster import local_cluster
 from memflux.shards import Manifest, damaged_files, list_shards, read_tallies
 from memflux.solvers.solver import Solver
 from memflux.traces import Traces
@@ -269,6 +271,34 @@ def resident_mb(pid: int) -> float:
     return pages * resource.getpagesize() / 1e6
 
 
+def waiting(quick: bool) -> Iterator[Row]:
+    """the driver's look at the tasks of a thousand workers"""
+    with local_cluster(cores=2):
+        actor = ray.remote(Sleeper).options(num_cpus=0)
+        sleeper, quick_one = actor.remote(), actor.remote()
+        ray.get(quick_one.rest.remote(0.0))
+        pending = [sleeper.rest.remote(60.0) for _ in range(2 * 1000)]
+        seconds = []
+        for _ in range(20 if quick else 200):
+            began = time.perf_counter()
+            ray.wait([*pending, quick_one.rest.remote(0.0)], num_returns=1, timeout=10.0)
+            seconds.append(time.perf_counter() - began)
+    yield Row(
+        what="one task among 2,000 that are pending, as the driver waits for it",
+        value=1e3 * np.median(seconds),
+        unit="ms",
+        note="a thousand workers that hold two shards each",
+    )
+
+
+class Sleeper:
+    """Does nothing for a while."""
+
+    def rest(self, seconds: float) -> None:
+        """Sleep."""
+        time.sleep(seconds)
+
+
 def mpi(quick: bool) -> Iterator[Row]:
     """MPI: two ranks, of which the first also hands out the work"""
     count = 128 if quick else 2000
@@ -298,4 +328,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--driver"]:
         _driver(sys.argv[2], int(sys.argv[3]))
     else:
-        harness.run("campaign_overhead", [petsc, compiled, no_op, million, shards, mpi])
+        harness.run("campaign_overhead", [petsc, compiled, no_op, million, shards, waiting, mpi])

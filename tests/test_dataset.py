@@ -111,7 +111,7 @@ def test_damage_is_named(made):
 
 def test_a_shard_that_growth_left_too_short_is_missing(made):
     folder = Folder.at(made)
-    grown = dataclasses.replace(Dataset.open(made).manifest, count=24, earlier_counts=[20])
+    grown = dataclasses.replace(Dataset.open(made).manifest, count=24)
     folder.write("manifest.json", grown.to_json())
     found = verify(made)
     assert (found.wanted, found.present, found.missing, found.damaged) == (3, 2, 1, ())
@@ -133,6 +133,13 @@ def test_a_data_set_is_not_written_over(made):
         Dataset.write(made, devices=read.devices, drive=read.drive, traces=read.traces)
     with pytest.raises(InvalidValue, match="one trace a device"):
         Dataset.write(made, devices=read.devices[:3], drive=read.drive, traces=read.traces)
+
+
+def test_rows_that_are_there_twice_are_refused(made):
+    rows = Dataset.open(made).rows
+    write_shard(Folder.at(made), 2, rows[8:16])
+    with pytest.raises(DataError, match=r"have rows twice|row"):
+        Dataset.open(made)
 
 
 def test_one_drive_for_all_stays_one(tmp_path):

@@ -1,8 +1,12 @@
 """Shard files: names that certify the content, and which copy counts."""
 
 import dataclasses
+import hashlib
+import io
+import json
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from memflux import shards
@@ -17,7 +21,6 @@ from memflux.shards import (
     complete_shards,
     damaged_files,
     list_shards,
-    missing_shards,
     parse,
     read_shard,
     read_tally,
@@ -49,7 +52,6 @@ def test_shards_are_found_by_number(made):
     assert [shard.number for shard in list_shards(folder)] == [0, 1, 2]
     assert manifest.shards == 3
     assert manifest.shard_rows(2) == range(8, 10)
-    assert missing_shards(folder, manifest) == []
     assert damaged_files(folder, manifest) == []
 
 
@@ -86,6 +88,28 @@ def test_a_bad_manifest_is_a_data_error(tmp_path, content, sentence):
         Manifest.read(folder)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("shard_size", 0), ("count", "many"), ("cycles", None), ("drive", {"kind": "square"}), ("drive", 3)],
+)
+def test_a_manifest_that_makes_no_sense_is_a_data_error(made, name, value):
+    folder, manifest, _ = made
+    fields = json.loads(manifest.to_json()) | {name: value}
+    folder.write("manifest.json", json.dumps(fields).encode())
+    with pytest.raises(DataError, match=r"manifest\.json is damaged"):
+        Manifest.read(folder)
+
+
+def test_a_file_without_a_tally_is_damaged(made):
+    folder, manifest, rows = made
+    sink = io.BytesIO()
+    pq.write_table(rows[4:8].to_table(), sink)
+    folder.remove(list_shards(folder)[1].name)
+    name = f"shard-000001-{hashlib.sha256(sink.getvalue()).hexdigest()[:16]}.parquet"
+    folder.write(name, sink.getvalue())
+    assert damaged_files(folder, manifest) == [Shard(1, name)]
+
+
 def test_of_two_copies_one_counts(made):
     folder, manifest, rows = made
     late = dataclasses.replace(rows[4:8], biography=rows[4:8].biography | {"pid": np.full(4, 7)})
@@ -95,14 +119,12 @@ def test_of_two_copies_one_counts(made):
     assert [shard.number for shard in superseded] == [1]
 
 
-def test_a_last_shard_that_must_grow_is_missing_until_a_longer_one_is_there(made):
+def test_of_two_copies_the_longer_one_counts(made):
     folder, manifest, _ = made
-    grown = dataclasses.replace(manifest, count=12, earlier_counts=[10])
-    assert missing_shards(folder, grown) == [2]
+    grown = dataclasses.replace(manifest, count=12)
     devices, drive = Space.preset("5d").sample(4, seed=0, first=8)
     whole = rows_of(np.arange(8, 12), devices, drive, CompactModel(samples=8)(devices, drive), Method())
     name = write_shard(folder, 2, whole)
-    assert missing_shards(folder, grown) == []
     assert complete_shards(folder, grown)[0][2].name == name
 
 

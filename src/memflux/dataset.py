@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pyarrow as pa
 
+from memflux import designs
 from memflux.device import QUANTITIES, Devices
 from memflux.errors import DataError, InvalidValue, check_integer
 from memflux.folder import Folder
-from memflux.rows import Method, Rows, build_drive, drive_columns, drive_family, rows_of
+from memflux.rows import Method, Rows, build_drive, drive_columns, drive_family, keys_of, rows_of
 from memflux.shards import (
     MANIFEST,
     Manifest,
+    Shard,
     complete_shards,
     list_shards,
     parse,
@@ -171,7 +173,9 @@ class Dataset:
 
 
 def _refuse_mixed(folder: Folder, manifest: Manifest, rows: Rows) -> None:
-    """Rows of another engine or solver version in the same folder were put there by hand."""
+    """DataError for rows of another engine or version, or twice the same: they were put there by hand."""
+    if np.unique(rows.index).size != len(rows):
+        raise DataError(f"the shards of {folder.url} have rows twice; memflux campaign verify names them.")
     for name in ("engine", "solver_version"):
         wanted = getattr(manifest.method, name)
         odd = np.flatnonzero(rows.biography[name] != wanted)
@@ -206,8 +210,12 @@ def summarise(url: "str | os.PathLike[str]") -> Summary:
     """
     folder = Folder.at(url)
     manifest = Manifest.read(folder)
-    shards, _ = complete_shards(folder, manifest)
-    tally = Tally.sum(read_tallies(folder, shards))
+    try:
+        shards, _ = complete_shards(folder, manifest)
+        tally = Tally.sum(read_tallies(folder, shards))
+    except DataError:  # a run may have put a better file in the place of one, once
+        shards, _ = complete_shards(folder, manifest)
+        tally = Tally.sum(read_tallies(folder, shards))
     return Summary(manifest=manifest, tally=tally, shards=len(shards), disk_bytes=folder.size(s.name for s in shards))
 
 
@@ -226,19 +234,38 @@ class Verification:
 
 
 def verify(url: "str | os.PathLike[str]") -> Verification:
-    """Check every shard file against the checksum in its name and the rows it should hold."""
+    """Check every shard file against the checksum in its name and the rows it should hold.
+
+    The rows of a campaign must have the keys of the devices that the campaign draws.
+    """
     folder = Folder.at(url)
     manifest = Manifest.read(folder)
     there: set[int] = set()
     sentences = []
     for shard in list_shards(folder):
         try:
-            rows = len(parse(folder, shard, read_shard(folder, shard), manifest))
+            rows = parse(folder, shard, read_shard(folder, shard), manifest)
+            _refuse_strangers(folder, shard, manifest, rows)
         except DataError as error:
             sentences.append(str(error))
             there.add(shard.number)
         else:
-            if rows == len(manifest.shard_rows(shard.number)):
+            if len(rows) == len(manifest.shard_rows(shard.number)):
                 there.add(shard.number)
     missing = sum(number not in there for number in range(manifest.shards))
     return Verification(wanted=manifest.shards, missing=missing, damaged=tuple(sentences))
+
+
+def _refuse_strangers(folder: Folder, shard: Shard, manifest: Manifest, rows: Rows) -> None:
+    """DataError where the rows are not those of the campaign: of another seed, say."""
+    recipe, space = manifest.recipe, manifest.space
+    if space is None or not {"design", "seed"} <= set(recipe) or not len(rows):
+        return
+    devices, drive = designs.sample(space, recipe["design"], len(rows), recipe["seed"], first=int(rows.index[0]))
+    count = (len(rows),)
+    columns = {n: np.array(np.broadcast_to(getattr(drive, n), count), np.float64) for n in rows.drive}
+    if not np.array_equal(rows.key, keys_of(devices, manifest.drive, columns, manifest.samples, manifest.method)):
+        raise DataError(
+            f"{folder.path(shard.name)} has devices that this campaign does not draw; "
+            "remove the file and run the campaign again."
+        )

@@ -1,10 +1,15 @@
 """A data set as one file for other programs: NetCDF-4, HDF5 or CSV, written shard by shard."""
 
+import contextlib
+import errno
+import io
 import itertools
 import json
 import os
+import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +30,7 @@ if TYPE_CHECKING:
 BLOCK = 1024  # rows written together, so that a file of small shards takes no longer
 CHUNK_BYTES = 2**18  # of a variable in the file; several fit the cache that HDF5 has for each
 ATTRIBUTE_BYTES = 60_000  # HDF5 keeps an attribute in the header of its object, which has 64 KiB
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _SUFFIXES: Mapping[str, str] = {".nc": "netcdf", ".h5": "hdf5", ".csv": "csv"}
 
 
@@ -49,7 +55,7 @@ def export(
     """
     path = Path(target)
     write = _writer(path, file_format)
-    if path.exists() and not overwrite:
+    if os.path.exists(path) and not overwrite:  # Path.exists raises where the folder may not be looked into
         raise InvalidValue(f"{path} is there already; give another name, or overwrite it on purpose.")
     folder = Folder.at(url)
     manifest = Manifest.read(folder)
@@ -59,12 +65,18 @@ def export(
         _sync(temporary)
         os.replace(temporary, path)
     except OSError as error:
-        raise DataError(
-            f"{path} cannot be written: {error.strerror or error}; make room, or choose another folder."
-        ) from None
+        raise DataError(_refusal(path, error)) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where it could not be made, a file may stand for the folder
+            temporary.unlink()
     return rows
+
+
+def _refusal(path: Path, error: OSError) -> str:
+    # pyarrow has the name of its own file and more words in strerror
+    cause = os.strerror(error.errno) if error.errno else str(error)
+    remedy = "make room, or choose another folder" if error.errno in _FULL else "choose another folder"
+    return f"{path} cannot be written: {cause}; {remedy}."
 
 
 _Writer = Callable[[Path, Manifest, Iterator[list[Dataset]]], int]
@@ -110,16 +122,80 @@ def _sync(path: Path) -> None:
 
 
 def _write_netcdf(path: Path, manifest: Manifest, blocks: Iterator[list[Dataset]]) -> int:
+    """In a thread, where Ctrl-C is not raised: within a write that HDF5 asked for it would crash or be swallowed."""
+    stop = threading.Event()
+    with ThreadPoolExecutor(1) as thread:
+        try:
+            return thread.submit(_fill, path, manifest, blocks, stop).result()
+        finally:
+            stop.set()
+
+
+def _fill(path: Path, manifest: Manifest, blocks: Iterator[list[Dataset]], stop: threading.Event) -> int:
     import h5netcdf
 
     rows = 0
-    with h5netcdf.File(path, "w") as file:
+    with _Disk(path, "w+") as disk, h5netcdf.File(disk, "w") as file:
         file.dimensions = {"device": None, "sample": manifest.samples * manifest.cycles + 1}
         for name, value in _provenance(manifest).items():
             file.attrs[name] = value
         for block in blocks:
             rows = _append(file, [part.to_xarray() for part in block], rows)
+            disk.check()
+            if stop.is_set():
+                break
     return rows
+
+
+class _Disk(io.FileIO):
+    """The file below HDF5, which must not learn that a disk is full: closing a file with writes that fail crashes it.
+
+    From the first write that fails on, what HDF5 writes is kept in memory, and is there when it is
+    read again; `check` and `close` raise the failure. Checked after every block, it stays small.
+    """
+
+    def __init__(self, path: Path, mode: str) -> None:
+        super().__init__(path, mode)
+        self._failure: OSError | None = None
+        self._kept: list[tuple[int, bytes]] = []
+
+    def write(self, data: Any) -> int:
+        start, rest = self.tell(), memoryview(data)
+        try:
+            while rest and not self._failure:
+                rest = rest[super().write(rest) :]  # the last of the room takes a part
+        except OSError as error:
+            self._failure = error
+        if self._failure:
+            self._kept.append((start, bytes(data)))
+        return len(data)
+
+    def readinto(self, buffer: Any) -> int:
+        start, view = self.tell(), memoryview(buffer)
+        count = super().readinto(view)
+        if not self._kept:
+            return count
+        view[count:] = bytes(len(view) - count)
+        for first, data in self._kept:
+            low, high = max(start, first), min(start + len(view), first + len(data))
+            if low < high:
+                view[low - start : high - start] = data[low - first : high - first]
+        return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self._failure = self._failure or error
+            return self.tell() if size is None else size
+
+    def check(self) -> None:
+        if self._failure:
+            raise self._failure
+
+    def close(self) -> None:
+        super().close()
+        self.check()
 
 
 def _append(file: "h5netcdf.File", parts: "list[xarray.Dataset]", first: int) -> int:

@@ -35,7 +35,7 @@ class Folder:
             fs, root = fsspec.core.url_to_fs(text)
         except ImportError as error:
             raise MissingDependency(f"{text} needs a package that is not installed: {error}") from None
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             raise InvalidValue(f"{text!r} is not a folder that can be opened: {error}; give a path or a URL.") from None
         return cls(url=text, fs=fs, root=root.rstrip("/") or "/")
 
@@ -64,6 +64,8 @@ class Folder:
             return []
         except NotADirectoryError:
             raise DataError(f"{self.url} is a file; give a folder.") from None
+        except OSError as error:
+            raise DataError(f"{self.url} cannot be listed: {error.strerror or error}.") from None
 
     def size(self, names: Iterable[str]) -> int | None:
         """Bytes that the files take together; None where the file system does not say."""
@@ -72,9 +74,15 @@ class Folder:
         return None if None in found else sum(found)  # type: ignore[arg-type]
 
     def exists(self, name: str) -> bool:
-        """Whether the file `name` is there."""
+        """Whether the file `name` is there; DataError where that cannot be said."""
         self.fs.invalidate_cache(self.root)
-        return bool(self.fs.exists(self.path(name)))
+        try:
+            self.fs.info(self.path(name))  # `exists` of fsspec takes every error for a no
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise DataError(f"{self.path(name)} cannot be looked at: {error.strerror or error}.") from None
+        return True
 
     def read(self, name: str) -> bytes:
         """The content of `name`; DataError where it cannot be read."""
@@ -106,9 +114,13 @@ class Folder:
             ) from None
 
     def remove(self, name: str) -> None:
-        """Remove `name`; no complaint where it is gone already."""
-        with contextlib.suppress(FileNotFoundError):
+        """Remove `name`; no complaint where it is gone already, DataError where it cannot be removed."""
+        try:
             self.fs.rm_file(self.path(name))
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise DataError(f"{self.path(name)} cannot be removed: {error.strerror or error}.") from None
 
     def _replace(self, name: str, content: bytes) -> None:
         temporary = self.path(f"{TEMPORARY}{uuid.uuid4().hex}")

@@ -6,14 +6,14 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from memflux.errors import DataError, InvalidValue
+from memflux.errors import DataError, InvalidValue, check_integer
 from memflux.folder import Folder
 from memflux.rows import REPEATED, Method, Rows, drive_columns, keys_of, unknown_classes
 from memflux.space import Space
@@ -39,7 +39,6 @@ class Manifest:
     count: int  # rows wanted
     shard_size: int  # rows a shard; the last one may have fewer
     method: Method  # what solves them
-    earlier_counts: Sequence[int] = ()  # what `count` was before it grew
 
     def to_json(self) -> bytes:
         """The content of `manifest.json`."""
@@ -65,10 +64,13 @@ class Manifest:
                         else "make the data set anew, or read it with an older one."
                     )
                 )
+            for name in ("samples", "cycles", "count", "shard_size"):
+                check_integer(name, fields[name], low=1, high=2**40)
+            drive_columns(fields["drive"])
             space = fields.pop("space")
             method = Method(**fields.pop("method"))
             return cls(space=None if space is None else Space.from_dict(space), method=method, **fields)
-        except (json.JSONDecodeError, KeyError, TypeError, AttributeError, InvalidValue) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{folder.path(MANIFEST)} is damaged or of another version: {error}") from None
 
     def shard_rows(self, number: int) -> range:
@@ -170,14 +172,31 @@ def read_tallies(folder: Folder, shards: Sequence[Shard]) -> list[Tally]:
         return list(pool.map(lambda shard: read_tally(folder, shard), shards))
 
 
-def damaged_files(folder: Folder, manifest: Manifest) -> list[Shard]:
-    """The shard files whose content is not what their names say; every file is read, none parsed."""
+def read_columns(folder: Folder, shard: Shard, columns: list[str]) -> pa.Table:
+    """Some columns of a shard, for statistics: nothing else of the file is read, so its checksum is not looked at."""
+    try:
+        with folder.fs.open(folder.path(shard.name)) as file:
+            return pq.read_table(file, columns=columns)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{folder.path(shard.name)} cannot be read: {error}.") from None
+
+
+def damaged_files(folder: Folder, manifest: Manifest, stopped: Callable[[], bool] = lambda: False) -> list[Shard]:
+    """The shard files whose content is not what their names say; every file is read, none parsed.
+
+    Once `stopped()`, no more of them are read.
+    """
 
     def sound(shard: Shard) -> bool:
+        if stopped():
+            return True
         content = folder.read(shard.name)
         if not _certified(shard, content):
             return False
-        return _tally_in(content).first == shard.number * manifest.shard_size
+        try:
+            return _tally_in(content).first == shard.number * manifest.shard_size
+        except ValueError:
+            return False
 
     shards = list_shards(folder)
     with concurrent.futures.ThreadPoolExecutor(READERS) as pool:
@@ -193,7 +212,7 @@ def complete_shards(folder: Folder, manifest: Manifest) -> tuple[list[Shard], li
 
     Files with one number come from a shard that was made twice (a worker outlived its campaign), a
     last shard that grew with `count`, or rows that were solved again: the one with most rows
-    counts, then with fewest failures.
+    counts, then with fewest failures, then the latest.
     """
     copies: dict[int, list[Shard]] = {}
     for shard in list_shards(folder):
@@ -207,20 +226,8 @@ def complete_shards(folder: Folder, manifest: Manifest) -> tuple[list[Shard], li
     return [rivals[0] for rivals in copies.values()], superseded
 
 
-def _merit(tally: Tally) -> tuple[int, int]:
-    return tally.rows, -tally.failures
-
-
-def missing_shards(folder: Folder, manifest: Manifest) -> list[int]:
-    """The numbers of the shards that are still to be made, or to be made longer."""
-    shards, _ = complete_shards(folder, manifest)
-    cut = {count // manifest.shard_size for count in manifest.earlier_counts}
-    whole = {s.number for s in shards if s.number not in cut or _whole(folder, manifest, s)}
-    return [number for number in range(manifest.shards) if number not in whole]
-
-
-def _whole(folder: Folder, manifest: Manifest, shard: Shard) -> bool:
-    return read_tally(folder, shard).rows == len(manifest.shard_rows(shard.number))
+def _merit(tally: Tally) -> tuple[int, int, float]:
+    return tally.rows, -tally.failures, max((moment for moment, _ in tally.finished), default=0.0)
 
 
 def read_tables(folder: Folder, manifest: Manifest) -> Iterator[tuple[Shard, pa.Table]]:
@@ -248,6 +255,6 @@ def parse(folder: Folder, shard: Shard, table: pa.Table, manifest: Manifest) -> 
     ):
         raise DataError(
             f"{folder.path(shard.name)} has rows that another solver made, or that were changed since; "
-            "remove it and run the campaign again."
+            "remove the file and run the campaign again."
         )
     return rows

@@ -149,12 +149,15 @@ class Space:
     def coordinates(self, devices: Devices, drive: Triangle) -> Float[np.ndarray, "B P"]:
         """The inverse of `build`: where devices lie in the unit cube (outside: below 0 or above 1)."""
         devices = devices.resolved()
-        axes = []
-        for p in self.parameters:
-            value = getattr(drive if p.name in DRIVE_PARAMETERS else devices, p.name)
-            value = np.broadcast_to(value, (len(devices),))
-            unit = np.log(value / p.low) / np.log(p.high / p.low) if p.log else (value - p.low) / (p.high - p.low)
-            axes.append(unit)
+        columns = [getattr(drive if name in DRIVE_PARAMETERS else devices, name) for name in self.names]
+        return self.unit(np.stack([np.broadcast_to(column, (len(devices),)) for column in columns], axis=1))
+
+    def unit(self, values: Float[np.ndarray, "B P"]) -> Float[np.ndarray, "B P"]:
+        """The inverse of `values`: points of the unit cube (outside: below 0 or above 1)."""
+        axes = [
+            np.log(v / p.low) / np.log(p.high / p.low) if p.log else (v - p.low) / (p.high - p.low)
+            for p, v in zip(self.parameters, values.T, strict=True)
+        ]
         return np.stack(axes, axis=1)
 
     def contains(self, devices: Devices, drive: Waveform, slack: float = 1e-9) -> Bool[np.ndarray, " B"]:

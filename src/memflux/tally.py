@@ -43,7 +43,7 @@ class Tally:
             content=content_sum(rows),
             work_s=float(np.nansum(rows.biography["wall_time_s"])),
             newton_steps=int(np.maximum(rows.biography["newton_steps"], 0).sum()),
-            finished=[(float(rows.biography["finished_at"].max(initial=0.0)), len(rows))],
+            finished=_moments(rows.biography["finished_at"]),
         )
 
     @classmethod
@@ -101,6 +101,11 @@ class Tally:
             return cls(**fields | {"content": int(fields["content"], 16), "finished": finished})
         except (KeyError, TypeError) as error:
             raise ValueError(f"no tally: {error}") from None
+
+
+def _moments(finished_at: np.ndarray) -> list[tuple[float, int]]:
+    moments, counts = np.unique(finished_at, return_counts=True)
+    return list(zip(moments.tolist(), counts.tolist(), strict=True))
 
 
 def content_sum(rows: Rows) -> int:

@@ -148,11 +148,23 @@ def test_a_data_set_is_exported(file, call, tmp_path):
         call("export", out, tmp_path, code=1)
 
 
+def test_keys_and_names_that_mean_something_to_a_library(file, call, tmp_path):
+    odd = tmp_path / "z[/b]"
+    call("run", file, "--out", odd, "--executor", "serial")
+    assert "z[/b]" in call("status", odd)
+    file.write_text(file.read_text() + "self: 1\n")
+    with pytest.raises(InvalidValue, match="'self' is not a key of a campaign"):
+        call("run", file, "--out", odd, "--executor", "serial", code=1)
+
+
 @pytest.mark.ray
 @pytest.mark.timeout(120)
 def test_run_on_ray_makes_the_same(file, call, tmp_path):
     call("run", file, "--out", tmp_path / "a", "--executor", "ray", "--workers", 1, "--json")
     call("run", file, "--out", tmp_path / "b", "--executor", "serial", "--json")
+    file.write_text(file.read_text().replace("workers: null", "workers: 1"))
+    told = json.loads(call("run", file, "--out", tmp_path / "c", "--executor", "ray", "--json"))
+    assert told["cores"] == 1
     a, b = (json.loads(call("status", tmp_path / name, "--json")) for name in "ab")
     assert a["content_hash"] == b["content_hash"]
 

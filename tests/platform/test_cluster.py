@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from memflux.errors import InvalidValue, ServiceError
-from memflux.platform.cluster import local_cluster, make_token_private, scrub_launcher_environment
+from memflux.platform.cluster import local_cluster, make_token_private
+from memflux.platform.environment import scrub_launcher_environment
 
 SCRIPT = """
 import json, os, signal, sys

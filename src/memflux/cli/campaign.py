@@ -3,7 +3,7 @@
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -75,7 +75,7 @@ def check(
 
     campaign = _read(file)
     with progress(as_json) as bar:
-        task = bar.add_task("probe", total=probe, note="")
+        task = bar.add_task("probe", total=min(probe, campaign.count), note="")
         cost = estimate(campaign, probe, lambda: bar.advance(task))
     result: dict[str, Any] = {
         "space": campaign.design_space().name,
@@ -112,9 +112,9 @@ def run(
 
     Example: mpiexec -n 64 memflux campaign run c.yaml --out data/c --executor mpi
     """
-    with _executor(executor, workers, address) as chosen:
-        if chosen is not None:
-            _fill(_read(file), out, chosen, as_json)
+    with _executor(executor, workers, address, lambda: _read(file)) as work:
+        if work is not None:
+            _fill(*work, out, as_json)
 
 
 def retry(
@@ -132,14 +132,17 @@ def retry(
 
     Example: memflux campaign retry data/c --class crashed --class out_of_memory
     """
-    with _executor(executor, workers, address) as chosen:
-        if chosen is not None:
-            from memflux.folder import Folder
-            from memflux.platform.campaigns.recheck import campaign_of
-            from memflux.shards import Manifest
 
-            campaign = campaign_of(Manifest.read(Folder.at(folder)))
-            _fill(campaign, folder, chosen, as_json, again=_classes(status_class))
+    def read() -> "Campaign":
+        from memflux.folder import Folder
+        from memflux.platform.campaigns.recheck import campaign_of
+        from memflux.shards import Manifest
+
+        return campaign_of(Manifest.read(Folder.at(folder)))
+
+    with _executor(executor, workers, address, read) as work:
+        if work is not None:
+            _fill(*work, folder, as_json, again=_classes(status_class))
 
 
 def _classes(names: list[str] | None) -> tuple[str, ...]:
@@ -156,7 +159,7 @@ def _classes(names: list[str] | None) -> tuple[str, ...]:
     return tuple(names or UNLUCKY)
 
 
-def _fill(campaign: "Campaign", out: str, executor: "Executor", as_json: bool, again: tuple[str, ...] = ()) -> None:
+def _fill(executor: "Executor", campaign: "Campaign", out: str, as_json: bool, again: tuple[str, ...] = ()) -> None:
     """Run the campaign, say what came of it, and exit with 75 where it was stopped."""
     from memflux.platform.campaigns import runner
     from memflux.platform.launching.command import STOPPED
@@ -181,8 +184,10 @@ def _read(file: Path) -> "Campaign":
 
 
 @contextlib.contextmanager
-def _executor(name: str, workers: int | None, address: str | None) -> Iterator["Executor | None"]:
-    """The executor of that name; None on an MPI rank that has done its part by following rank 0."""
+def _executor(
+    name: str, workers: int | None, address: str | None, read: "Callable[[], Campaign]"
+) -> Iterator["tuple[Executor, Campaign] | None"]:
+    """The executor of that name and the campaign; None on an MPI rank that has done its part by following rank 0."""
     check_choice("executor", name, EXECUTORS)
     for option, value in (("workers", workers), ("address", address)):
         if value is not None and name != "ray":
@@ -190,10 +195,10 @@ def _executor(name: str, workers: int | None, address: str | None) -> Iterator["
     if name == "serial":
         from memflux.platform.campaigns.executor_serial import SerialExecutor
 
-        yield SerialExecutor()
+        yield SerialExecutor(), read()
     elif name == "mpi":
         with _mpi() as executor:
-            yield executor
+            yield None if executor is None else (executor, read())
     else:
         try:
             from memflux.platform.campaigns.executor_ray import RayExecutor
@@ -201,7 +206,8 @@ def _executor(name: str, workers: int | None, address: str | None) -> Iterator["
             raise MissingDependency(
                 f"--executor ray needs Ray ({error}); pip install 'memflux[cluster]', or use --executor serial or mpi."
             ) from None
-        yield RayExecutor(workers=workers, address=address)
+        campaign = read()
+        yield RayExecutor(workers=workers or campaign.workers, address=address), campaign
 
 
 @contextlib.contextmanager
@@ -219,6 +225,8 @@ def _mpi() -> Iterator["Executor | None"]:
         return
     try:
         yield executor_mpi.MpiExecutor()
+    except KeyboardInterrupt:  # the second interrupt; the folder is free again
+        executor_mpi.abort()
     finally:
         executor_mpi.dismiss()
 

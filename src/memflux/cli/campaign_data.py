@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from memflux.cli.output import Json, console, emit, progress
+from memflux.cli.output import Json, emit, progress
 from memflux.errors import DataError, InvalidValue
 
 if TYPE_CHECKING:
@@ -39,8 +39,7 @@ def status(folder: Folder, as_json: Json = False) -> None:
         "failed_by_class": summary.failed_by_class,
         "failures_have_in_common": _common(summary, folder),
         "rate": tally.rate(),
-        "work_seconds": tally.work_s,
-        "core_hours": tally.work_s / 3600.0,
+        "work_hours": tally.work_s / 3600.0,
         "newton_steps": tally.newton_steps,
         "shards": summary.shards,
         "disk_mb": None if summary.disk_bytes is None else summary.disk_bytes / 1e6,
@@ -87,12 +86,9 @@ def verify(
         result |= again
     emit(result, as_json, title=folder)
     if found.damaged:
-        raise DataError(
-            f"{len(found.damaged)} of {found.present} shards of {folder} are damaged; "
-            "run the campaign again, which makes them anew."
-        )
+        raise DataError(f"{len(found.damaged)} of {found.present} shards of {folder} are damaged: {found.damaged[0]}")
     if wrong:
-        raise DataError(f"{len(wrong)} of {solve} rows are not what the solver makes: {wrong[0]}.")
+        raise DataError(f"{len(wrong)} of {result['solved_again']} rows are not what the solver makes: {wrong[0]}.")
 
 
 def _solve_again(folder: str, count: int, seed: int, as_json: bool) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -125,5 +121,3 @@ def export(
         raise InvalidValue(f"{target} is a folder; give the name of a file that ends with .nc, .h5 or .csv.")
     rows = write(folder, target, form, overwrite=overwrite)
     emit({"rows": rows, "file": str(target), "mb": target.stat().st_size / 1e6}, as_json)
-    if not as_json:
-        console.print(f"{target} holds {rows} devices", highlight=False)

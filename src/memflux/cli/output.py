@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to standard output, for machines.")]
 
@@ -22,11 +23,11 @@ def emit(result: Mapping[str, Any], as_json: bool, title: str = "") -> None:
     if as_json:
         sys.stdout.write(json.dumps(result, default=_plain, allow_nan=False) + "\n")
         return
-    table = Table(title=title or None, show_header=False, title_justify="left")
+    table = Table(title=Text(title) if title else None, show_header=False, title_justify="left")
     table.add_column()
     table.add_column(overflow="fold")  # of a hash every digit counts
     for key, value in result.items():
-        table.add_row(key, _shown(value))
+        table.add_row(key, Text(_shown(value)))
     Console().print(table)
 
 

@@ -11,7 +11,7 @@ import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +19,8 @@ import ray
 from ray._private import ray_constants
 
 from memflux.errors import InvalidValue, ServiceError, check_integer
+from memflux.platform.environment import WORKER_ENVIRONMENT, scrub_launcher_environment
 
-# One thread a solve: BLAS reads these when it loads, and Ray itself sets only the first.
-# PYTHONSAFEPATH keeps the folder of a script off the workers' path, where a folder named
-# `platform` would hide the standard library's module.
-WORKER_ENVIRONMENT: Mapping[str, str] = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "PYTHONSAFEPATH": "1",
-}
-# Within a job step some MPIs abort when a single process initialises them and finds these.
-MPI_LAUNCHER = ("PMI_", "PMI2_", "PMIX_", "OMPI_", "PRTE_", "SLURM_STEP", "SLURM_PMI")
 OBJECT_STORE = 2**29  # bytes of shared memory; shards do not travel through it
 REACH_S = 10.0  # how long the machine at an address may take to answer
 HEAD_S = 2.0  # how long the head of a cluster may take to answer
@@ -100,12 +90,6 @@ def head_answers() -> bool:
     except OSError:
         return False
     return True
-
-
-def scrub_launcher_environment() -> None:
-    """Take away what an MPI launcher or a Slurm step left in this process's environment."""
-    for name in [n for n in os.environ if n.startswith(MPI_LAUNCHER)]:
-        del os.environ[name]
 
 
 def make_token_private() -> None:

@@ -29,6 +29,6 @@ def test_a_scrape_sees_the_devices_of_a_campaign(tmp_path):
                 lines = answer.read().decode().splitlines()
             found = [line for line in lines if line.startswith("ray_memflux_devices")]
     assert len(found) == 1
-    assert 'campaign="mine"' in found[0]
+    assert f'campaign="{tmp_path / "mine"}"' in found[0]
     assert 'status_class="solved"' in found[0]
     assert float(found[0].split()[-1]) == 24.0

@@ -15,6 +15,7 @@ import slow_campaign
 from slow_campaign import CAMPAIGN, DEADLY
 
 from memflux.dataset import Dataset, summarise
+from memflux.platform.campaigns.campaign import Campaign
 from memflux.platform.campaigns.executor_serial import SerialExecutor
 from memflux.platform.campaigns.runner import run
 from processes import command_of, descendants
@@ -136,6 +137,22 @@ def test_a_device_that_kills_its_process_twice_is_a_row(kind, tmp_path, calm):
     state = run(CAMPAIGN, str(out), SerialExecutor(), again=("crashed",))  # with a solver that is cured
     assert (state.made, state.failed, state.done) == (1, 0, CAMPAIGN.count)
     assert summarise(out).tally.content_hash == calm
+
+
+def test_a_suspected_shard_is_made_with_petsc_under_mpiexec(tmp_path):
+    pytest.importorskip("petsc4py")
+    campaign = Campaign(space="5d-parametric", count=4, samples=8, engine="petsc", shard_size=2)
+    file, out = tmp_path / "c.yaml", tmp_path / "d"
+    file.write_text(campaign.to_yaml())
+    out.mkdir()
+    for number in range(2):
+        (out / f".making-{number}").write_bytes(b"||")
+    told = begin(2, MEMFLUX, "campaign", "run", file, "--out", out, "--executor", "mpi", "--json")
+    stdout, stderr = told.communicate(timeout=120)
+    assert told.returncode == 0, stderr
+    assert json.loads(stdout)["failed"] == 0
+    assert Dataset.open(out).traces.ok.all()
+    assert not list(out.glob(".*"))
 
 
 def deadly(kind, out):

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from memflux.compact import CompactModel
-from memflux.dataset import Dataset, summarise
+from memflux.dataset import Dataset, summarise, verify
 from memflux.errors import DataError, InvalidValue, MissingDependency, ServiceError
 from memflux.folder import TEMPORARY, Folder
 from memflux.platform.campaigns.campaign import Campaign
@@ -116,7 +116,7 @@ def test_a_campaign_grows(tmp_path):
     run(with_(count=11), grown, SerialExecutor())
     calls = []
     run(CAMPAIGN, grown, SerialExecutor(), solver_factory=counted(calls))
-    assert calls == [8, 8, 6]  # rows 8 to 15 again, because their shard was cut at 11
+    assert calls == [5, 8, 6]  # of the shard that was cut at 11, only what it lacks
     run(CAMPAIGN, at_once, SerialExecutor())
     assert summarise(grown).tally.content_hash == summarise(at_once).tally.content_hash
     assert len(list_shards(Folder.at(grown))) == 4
@@ -132,6 +132,50 @@ def test_another_recipe_is_refused(tmp_path, change):
     [name] = change
     with pytest.raises(InvalidValue, match=f"{name} = .* differs from the .*only count may grow"):
         run(with_(**change), str(tmp_path), SerialExecutor())
+
+
+def test_shards_without_a_manifest_are_left_alone(tmp_path):
+    run(CAMPAIGN, str(tmp_path), SerialExecutor())
+    (tmp_path / "manifest.json").unlink()
+    before = sorted(os.listdir(tmp_path))
+    for change in ({}, {"seed": 5}, {"shard_size": 4}, {"count": 40}):
+        with pytest.raises(DataError, match=r"has shards and no manifest\.json; put it back"):
+            run(with_(**change), str(tmp_path), SerialExecutor())
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_rows_of_another_seed_are_found(tmp_path):
+    run(with_(seed=5), str(tmp_path / "other"), SerialExecutor())
+    run(CAMPAIGN, str(tmp_path / "mine"), SerialExecutor())
+    theirs = next((tmp_path / "other").glob("shard-000001-*"))
+    next((tmp_path / "mine").glob("shard-000001-*")).unlink()
+    (tmp_path / "mine" / theirs.name).write_bytes(theirs.read_bytes())
+    [sentence] = verify(tmp_path / "mine").damaged
+    assert theirs.name in sentence
+    assert "devices that this campaign does not draw; remove the file and run the campaign again" in sentence
+    assert verify(tmp_path / "other").damaged == ()
+
+
+def test_a_run_that_is_stopped_before_it_begins_makes_nothing(tmp_path):
+    def predictor(campaign):
+        pytest.fail("began to work")
+
+    run(with_(count=8), str(tmp_path), SerialExecutor())
+    read = Folder.read
+
+    asked = []
+
+    def once(folder, name):
+        if not asked:
+            asked.append(name)
+            os.kill(os.getpid(), signal.SIGUSR1)
+        return read(folder, name)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Folder, "read", once)
+        progress = run(CAMPAIGN, str(tmp_path), SerialExecutor(), solver_factory=predictor)
+    assert (progress.stopped, progress.done) == (True, 8)
+    assert run(CAMPAIGN, str(tmp_path), SerialExecutor()).done == 30
 
 
 def test_a_folder_that_holds_no_shard_is_anybody_s(tmp_path):

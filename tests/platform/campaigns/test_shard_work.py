@@ -12,7 +12,7 @@ from memflux.folder import Folder
 from memflux.platform.campaigns.campaign import Campaign
 from memflux.platform.campaigns.shard_work import Job, cpu_target, manifest_of, solver_for
 from memflux.rows import Rows
-from memflux.shards import list_shards, read_shard
+from memflux.shards import complete_shards, list_shards, read_shard
 from memflux.space import Space
 
 CAMPAIGN = Campaign(space="9d", count=20, seed=4, samples=8, engine="compact", shard_size=8)
@@ -94,7 +94,9 @@ def test_rows_of_some_classes_are_made_again_and_the_rest_stays(tmp_path):
     assert list(again.indices(0)) == list(before.index[~before.solved])
     report = again.make(solver_for(CAMPAIGN), 0)
     assert (report.rows, report.failed) == ((~before.solved).sum(), {})
-    [new] = list_shards(folder)
+    assert again.make(solver_for(CAMPAIGN), 0).rows == report.rows  # whoever made it died before it could tell
+    new = complete_shards(folder, again.manifest)[0][0]
+    assert new != old in list_shards(folder)  # it goes when the run ends
     after = Rows.from_table(read_shard(folder, new), ("amplitude", "period"))
     assert after.content().tobytes() == job().rows(solver_for(CAMPAIGN), np.arange(8)).content().tobytes()
     kept = before.solved

@@ -13,7 +13,7 @@ from memflux.traces import SOLVED
 class Counters:
     """What a scrape of any node's metrics port sees, as `ray_memflux_...`, by campaign and status class."""
 
-    campaign: str  # the space and the last part of the folder
+    campaign: str  # the folder or URL that it fills
     devices: Counter
     solve_seconds: Counter
     shards: Counter
@@ -22,7 +22,7 @@ class Counters:
     def of(cls, job: Job) -> Self:
         """The counters of a campaign's run."""
         return cls(
-            campaign=job.out.rstrip("/").rpartition("/")[2],
+            campaign=job.out,
             devices=Counter("memflux_devices", "Devices of a campaign, by status class.", ("campaign", "status_class")),
             solve_seconds=Counter("memflux_solve_seconds", "Seconds of solving, over all workers.", ("campaign",)),
             shards=Counter("memflux_shards", "Shards written.", ("campaign",)),

@@ -1,6 +1,7 @@
 """What a campaign will cost, from a timed probe of its first devices."""
 
 import dataclasses
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -23,7 +24,7 @@ class Estimate:
     disk_bytes: float | None  # None: no probe was made
     seconds_per_curve: float | None
     probe_failed: int
-    core_hours: float | None
+    core_hours: float | None  # of a GPU, for engine "cuda"
     first_devices: list[dict[str, float]]  # what varies, SI (energies in eV)
 
 
@@ -31,10 +32,13 @@ def estimate(campaign: Campaign, probe: int, on_device: Callable[[], None] = lam
     """Solve the first `probe` devices; the first solve, which may compile, is done twice and timed once."""
     manifest = manifest_of(campaign)
     space = campaign.design_space()
-    made = _probe(Job(campaign=campaign, out="", manifest=manifest), min(probe, campaign.count), on_device)
+    job = Job(campaign=campaign, out="", manifest=manifest)
+    made = _probe(job, min(probe, campaign.count), on_device)
     mean = disk = None
     if made:
         mean = float(np.mean([rows.biography["wall_time_s"][0] for rows in made]))
+        if manifest.method.engine == "cuda":
+            mean = _batch_seconds(job)
         fixed, each = sizes_on_disk(made)
         disk = fixed * manifest.shards + each * campaign.count
     shown = min(SHOWN, campaign.count)
@@ -63,3 +67,11 @@ def _probe(job: Job, count: int, on_device: Callable[[], None]) -> list[Rows]:
         made.append(job.rows(predictor, np.array([i])))
         on_device()
     return made
+
+
+def _batch_seconds(job: Job) -> float:
+    """Seconds a curve where a GPU solves a shard in one call, as it does in the campaign."""
+    index = np.array(job.manifest.shard_rows(0))
+    began = time.perf_counter()
+    job.rows(job.solver_factory(job.campaign), index)
+    return (time.perf_counter() - began) / index.size

@@ -17,8 +17,8 @@ from mpi4py import MPI
 from memflux.contracts import Predictor
 from memflux.folder import Folder
 from memflux.platform.campaigns.isolation import CHANCES, make_isolated, make_noted, noted
-from memflux.platform.campaigns.runner import STOP_SIGNALS
 from memflux.platform.campaigns.shard_work import Job, ShardReport
+from memflux.platform.campaigns.signals import STOP_SIGNALS
 
 AHEAD = 2  # shards a rank holds: the one it makes and the next
 IDLE_S = 0.001  # between two looks for letters; a blocking receive would spin on a core that others need
@@ -41,6 +41,11 @@ def dismiss() -> None:
     """Let the ranks that follow end."""
     for rank in range(1, MPI.COMM_WORLD.size):
         MPI.COMM_WORLD.send(Letter(), rank)
+
+
+def abort() -> None:
+    """End every rank at once, this one too, whatever it is at."""
+    MPI.COMM_WORLD.Abort(1)
 
 
 def follow() -> None:
@@ -81,9 +86,7 @@ class MpiExecutor:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Ranks end with `dismiss`; a second interrupt ends all at once."""
-        if exception[0] is KeyboardInterrupt and self.cores > 1:
-            MPI.COMM_WORLD.Abort(1)
+        """Ranks end with `dismiss`, or, at once, with `abort`."""
 
     def run(self, job: Job, shards: Sequence[int], stopped: Callable[[], bool]) -> Generator[ShardReport, None, None]:
         """Make `shards` in any order; once `stopped()`, only what ranks have been given."""
@@ -100,6 +103,8 @@ class MpiExecutor:
             for done in _in_slices(job, predictor, waiting.popleft()):
                 if done is not None:
                     yield done
+                if stopped():
+                    waiting.clear()
                 yield from ranks.answers()
 
 

@@ -24,10 +24,13 @@ class RayExecutor:
         self.address = address
         self._stack = contextlib.ExitStack()
         self._cluster: Cluster | None = None
+        self._pool: Pool | None = None
 
     @property
     def cores(self) -> int:
-        """Workers that it has, once entered."""
+        """Workers that it has now; before the first, how many it is to have."""
+        if self._pool is not None:
+            return self._pool.cores
         return self.workers or (self._cluster.cores if self._cluster else 0)
 
     def __enter__(self) -> Self:
@@ -44,6 +47,7 @@ class RayExecutor:
             raise InvalidValue("the executor has no workers yet; use it in a with statement.")
         counters = Counters.of(job)
         with Pool(job, shards, self.workers) as pool:
+            self._pool = pool
             while pool.busy:
                 if stopped():
                     pool.admit_no_more()

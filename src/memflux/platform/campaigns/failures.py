@@ -10,11 +10,12 @@ from sklearn.tree import DecisionTreeClassifier
 
 from memflux.dataset import Summary
 from memflux.folder import Folder
-from memflux.rows import build_drive
-from memflux.shards import Manifest, Shard, complete_shards, parse, read_shard, read_tallies
-from memflux.space import Parameter
+from memflux.platform.campaigns.shard_work import NODE_LOST, OUT_OF_MEMORY
+from memflux.shards import Manifest, complete_shards, read_columns, read_tallies
+from memflux.space import Parameter, Space
 
 DEPTH = 3  # of the tree: conditions that a region may have
+FATE = (OUT_OF_MEMORY, NODE_LOST)  # classes of the machine, not of the device
 ENOUGH = 10  # failures below which chance would do the telling
 SHARDS = 64  # read of those with failures, and of the others
 PRUNED = 0.01  # impurity that a split has to take away (of 0.5) to be worth telling
@@ -28,17 +29,18 @@ TELLING = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Region:
-    """A box of parameters where solves fail more often than elsewhere."""
+    """A box of parameters where solves fail more often, in one way, than elsewhere."""
 
+    status_class: str
     conditions: tuple[str, ...]  # "mobility_vacancy > 3.1e-09 m^2/(V s)", all of which hold
-    share: float  # of all failures that lie in it
-    rate: float  # of the devices in it that fail
-    elsewhere: float  # of the devices outside that fail
+    share: float  # of the failures of this class that lie in it
+    rate: float  # of the devices in it that fail so
+    elsewhere: float  # of the devices outside that do
 
     def __str__(self) -> str:
         return (
-            f"{_percent(self.share)} of the failures have {' and '.join(self.conditions)}: "
-            f"{_percent(self.rate)} of these devices fail, {_percent(self.elsewhere)} of the others"
+            f"{self.status_class}: {_percent(self.share)} of them have {' and '.join(self.conditions)}, "
+            f"where {_percent(self.rate)} of the devices end so, and {_percent(self.elsewhere)} elsewhere"
         )
 
 
@@ -47,15 +49,24 @@ def _percent(part: float) -> str:
 
 
 def common_regions(summary: Summary, url: str) -> list[Region]:
-    """Regions that tell failed devices from solved ones, the most telling first.
+    """Regions that tell failed devices from the others, class by class, the most telling first.
 
-    None where there are too few failures, or where a tree grown on a part of the rows does not
-    foretell the failures of the rest. At most 128 shards are read, drawn at random.
+    None for a class with too few failures, or where a tree grown on a part of the rows does not foretell
+    the failures of the rest, or that says nothing about devices (lost nodes, lack of memory). At most
+    128 shards are read, drawn at random, and of them only the parameters and classes.
     """
-    manifest = summary.manifest
-    if manifest.space is None or summary.tally.failures < ENOUGH or summary.tally.failures == summary.tally.rows:
+    space, tally = summary.manifest.space, summary.tally
+    told = [name for name, rows in tally.failed.items() if name not in FATE and ENOUGH <= len(rows) < tally.rows]
+    if space is None or not told:
         return []
-    unit, failed, weight = _rows(Folder.at(url), manifest)
+    unit, classes, weight = _rows(Folder.at(url), summary.manifest, space)
+    return [region for name in told for region in _telling(name, unit, classes == name, weight, space.parameters)]
+
+
+def _telling(
+    name: str, unit: np.ndarray, failed: np.ndarray, weight: np.ndarray, parameters: Sequence[Parameter]
+) -> list[Region]:
+    """The regions of one class."""
     if min(failed.sum(), (~failed).sum()) < ENOUGH:
         return []
     leaf = max(5, int(0.02 * failed.sum()))
@@ -65,42 +76,37 @@ def common_regions(summary: Summary, url: str) -> list[Region]:
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
     if roc_auc_score(failed, cross_val_predict(tree, unit, failed, cv=folds, method="predict_proba")[:, 1]) < TRUSTED:
         return []
-    tree.fit(unit, failed)
-    at = tree.apply(unit)
-    regions = [
-        _region(conditions, at == leaf, failed, weight) for leaf, conditions in _leaves(tree, manifest.space.parameters)
-    ]
+    at = tree.fit(unit, failed).apply(unit)
+    regions = [_region(name, how, at == leaf, failed, weight) for leaf, how in _leaves(tree, parameters)]
     factor, share = TELLING
     telling = [r for r in regions if r.rate >= factor * r.elsewhere and r.share >= share]
     return sorted(telling, key=lambda region: -region.share)
 
 
-def _rows(folder: Folder, manifest: Manifest) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Points [B, P] of the unit cube, which failed [B], and how many rows of the data set each stands for [B]."""
+def _rows(folder: Folder, manifest: Manifest, space: Space) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Points [B, P] of the unit cube, status classes [B], and how many rows of the data set each stands for [B]."""
     shards, _ = complete_shards(folder, manifest)
     tallies = read_tallies(folder, shards)
     generator = np.random.default_rng(0)
-    points, failed, weight = [], [], []
+    parts = []
     for wanted in (True, False):
-        kind = [(s, t) for s, t in zip(shards, tallies, strict=True) if bool(t.failures) is wanted]
+        kind = [s for s, t in zip(shards, tallies, strict=True) if bool(t.failures) is wanted]
         chosen = generator.permutation(len(kind))[:SHARDS]
         for i in chosen:
-            unit, bad = _points(folder, manifest, kind[i][0])
-            points.append(unit)
-            failed.append(bad)
-            weight.append(np.full(len(bad), len(kind) / len(chosen)))
-    return np.concatenate(points), np.concatenate(failed), np.concatenate(weight)
+            table = read_columns(folder, kind[i], [*space.names, "status_class"])
+            unit = space.unit(np.stack([table[name].to_numpy() for name in space.names], axis=1))
+            weight = np.full(len(unit), len(kind) / len(chosen))
+            parts.append((unit, table["status_class"].to_numpy().astype(str), weight))
+    points, classes, weights = zip(*parts, strict=True)
+    return np.concatenate(points), np.concatenate(classes), np.concatenate(weights)
 
 
-def _points(folder: Folder, manifest: Manifest, shard: Shard) -> tuple[np.ndarray, np.ndarray]:
-    rows = parse(folder, shard, read_shard(folder, shard), manifest)
-    assert manifest.space is not None
-    return manifest.space.coordinates(rows.devices, build_drive(manifest.drive, rows.drive)), ~rows.solved  # type: ignore[arg-type]
-
-
-def _region(conditions: tuple[str, ...], inside: np.ndarray, failed: np.ndarray, weight: np.ndarray) -> Region:
+def _region(
+    name: str, conditions: tuple[str, ...], inside: np.ndarray, failed: np.ndarray, weight: np.ndarray
+) -> Region:
     bad = weight * failed
     return Region(
+        status_class=name,
         conditions=conditions,
         share=float(bad[inside].sum() / bad.sum()),
         rate=float(bad[inside].sum() / weight[inside].sum()),

@@ -20,6 +20,8 @@ from memflux.contracts import Predictor
 from memflux.errors import DataError, ServiceError
 from memflux.folder import Folder
 from memflux.platform.campaigns.shard_work import CRASHED, Job, ShardReport
+from memflux.platform.campaigns.signals import STOP_SIGNALS
+from memflux.platform.environment import scrub_launcher_environment
 
 NOTE = ".making-"
 CHANCES = 2  # times that a shard, and then a device, may take its process down
@@ -45,21 +47,47 @@ def noted(folder: Folder, number: int) -> Iterator[int]:
 
 
 def make_isolated(job: Job, number: int) -> ShardReport:
-    """Make a shard device by device in a child; a device that kills it `CHANCES` times is a row of class "crashed"."""
+    """Make a shard device by device in a child; a device that kills it `CHANCES` times is a row of class "crashed".
+
+    Raises ServiceError where every device seems to: then it is not the devices.
+    """
     started = time.perf_counter()
+    indices = job.indices(number).tolist()
+    parts: dict[int, pa.Table] = {}
+    lost: dict[int, str] = {}
     with _Child(job) as child:
-        parts = [_row_or_lost(job, child, int(index)) for index in job.indices(number)]
-    return job.assemble(number, parts, started)
+        for index in indices:
+            try:
+                parts[index] = _row(child, index)
+            except _DeadlyDeviceError as death:
+                lost[index] = str(death)
+    refuse_all_lost(number, len(lost), len(indices), next(iter(lost.values()), ""))
+    for index, sentence in lost.items():
+        parts[index] = job.lost_row(index, CRASHED, sentence)
+    return job.assemble(number, list(parts.values()), started)
 
 
-def _row_or_lost(job: Job, child: "_Child", index: int) -> pa.Table:
+def refuse_all_lost(number: int, lost: int, devices: int, sentence: str) -> None:
+    """ServiceError where all of several devices of a shard took their process down."""
+    if lost == devices > 1:
+        raise ServiceError(
+            f"all {devices} devices of shard {number} ended their process, so it is not the devices: {sentence}; "
+            "see that the engine works on this machine (memflux doctor) and run the same command again."
+        )
+
+
+class _DeadlyDeviceError(Exception):
+    """A device took its process down more than once; says how."""
+
+
+def _row(child: "_Child", index: int) -> pa.Table:
     cause = ""
     for _ in range(CHANCES):
         try:
             return child.row(index)
-        except EOFError:
+        except (EOFError, ConnectionError):
             cause = child.bury()
-    return job.lost_row(index, CRASHED, f"the solver took its process down {CHANCES} times ({cause})")
+    raise _DeadlyDeviceError(f"the solver took its process down {CHANCES} times ({cause})")
 
 
 class _Child:
@@ -79,20 +107,17 @@ class _Child:
             self.bury()
 
     def row(self, index: int) -> pa.Table:
-        """The row of one device. Raises EOFError where the process dies, and what else was raised there."""
+        """The row of one device. Raises EOFError or ConnectionError where the process dies, and what it raised."""
         if self._pipe is None:
             self._pipe = self._start()
         self._pipe.send(index)
-        answer = self._pipe.recv()
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        return _answer(self._pipe)
 
     def bury(self) -> str:
         """How the process ended."""
         assert self._process is not None
-        assert self._pipe is not None
-        self._pipe.close()
+        if self._pipe is not None:
+            self._pipe.close()
         self._process.join()
         code = self._process.exitcode or 0
         self._process = self._pipe = None
@@ -105,17 +130,25 @@ class _Child:
         self._process.start()
         other.close()
         try:
-            ready = mine.recv()
-        except EOFError:
-            raise ServiceError("a process to make a shard in could not be started; is there memory for one?") from None
-        if isinstance(ready, Exception):
-            raise ready
+            _answer(mine)
+        except (EOFError, ConnectionError):
+            mine.close()
+            raise ServiceError(f"a process to make a shard in does not start ({self.bury()}).") from None
         return mine
+
+
+def _answer(pipe: Connection) -> pa.Table | None:
+    """What the child sends; raises what it raised."""
+    answer = pipe.recv()
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 def _serve(job: Job, pipe: Connection) -> None:
     """The life of a child: a row for each index, until the pipe is closed."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+    scrub_launcher_environment()  # it is no rank of its parent's world
+    for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)  # of a terminal or a batch system; the parent decides
     try:
         predictor = job.predictor()
@@ -124,5 +157,5 @@ def _serve(job: Job, pipe: Connection) -> None:
             pipe.send(job.rows(predictor, np.array([pipe.recv()])).to_table())
     except EOFError:
         return
-    except (ImportError, OSError, DataError) as error:
+    except Exception as error:  # noqa: BLE001 - raised again by the parent
         pipe.send(error)

@@ -44,7 +44,10 @@ def _advisory(folder: Folder) -> Iterator[bool]:
     if not folder.local:
         yield False
         return
-    handle = os.open(folder.root, os.O_RDONLY)
+    try:
+        handle = os.open(folder.root, os.O_RDONLY)
+    except OSError as error:
+        raise DataError(f"{folder.url} cannot be opened: {error.strerror}; give another folder.") from None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -65,9 +68,9 @@ def _refuse_living(folder: Folder, sole: bool) -> None:
     if not holder:
         return
     if holder.get("host") == socket.gethostname():
-        alive = not sole and holder.get("pid") != os.getpid() and _runs(int(holder.get("pid", 0)))
+        alive = not sole and holder["pid"] != os.getpid() and _runs(int(holder["pid"]))
     else:
-        alive = time.time() - float(holder.get("beat", 0.0)) < SILENT_S
+        alive = time.time() - holder["beat"] < SILENT_S
     if alive:
         raise DataError(_in_use(folder, holder))
 
@@ -85,7 +88,8 @@ def _holder(folder: Folder) -> dict:
         record = json.loads(folder.read(LOCK)) if folder.exists(LOCK) else {}
     except (DataError, ValueError):
         return {}
-    return record if isinstance(record, dict) else {}
+    whole = isinstance(record, dict) and all(isinstance(record.get(name), int | float) for name in ("pid", "beat"))
+    return record if whole else {}
 
 
 def _write(folder: Folder) -> None:

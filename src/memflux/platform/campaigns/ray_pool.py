@@ -12,17 +12,24 @@ import pyarrow as pa
 import ray
 
 from memflux.errors import ServiceError
+from memflux.platform.campaigns.isolation import refuse_all_lost
 from memflux.platform.campaigns.shard_work import CRASHED, NODE_LOST, OUT_OF_MEMORY, Job, ShardReport
-from memflux.platform.cluster import WORKER_ENVIRONMENT, head_answers, scrub_launcher_environment
+from memflux.platform.cluster import head_answers
+from memflux.platform.environment import WORKER_ENVIRONMENT, scrub_launcher_environment
 
 SHORT_S = 5.0  # of shards that take less, a worker holds the next one too, so that it need not wait for the driver
 CHANCES = {CRASHED: 2, OUT_OF_MEMORY: 2, NODE_LOST: 3}  # times that a shard, and then a device, may take a worker down
-START_S = 300.0  # how long the first worker may take to answer
+START_S = 300.0  # how long there may be no worker that has started
 LOOK_S = 5.0  # between two looks at the cluster: whether it has grown, and its head lives
 HEAD_S = 15.0  # how long the head may be silent
 
 # What a worker's death looks like from here.
-_DEATHS = (ray.exceptions.RayActorError, ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError)
+_DEATHS = (
+    ray.exceptions.RayActorError,
+    ray.exceptions.WorkerCrashedError,
+    ray.exceptions.OutOfMemoryError,
+    ray.exceptions.ObjectLostError,  # its answer went with its node
+)
 
 
 class Task(NamedTuple):
@@ -86,13 +93,14 @@ class Pool:
         self._strikes: collections.Counter[tuple[Task, str]] = collections.Counter()
         self._parts: dict[int, dict[int, pa.Table | None]] = {}  # rows by index, of shards made device by device
         self._began: dict[int, float] = {}
+        self._lost: dict[int, str] = {}  # devices that took worker after worker down, and how
         self._count = count
         self._most = len(shards)
         self._shared = ray.put(job)
         self._workers: list[_Worker] = []
         self._false_starts = 0
         self._stopping = False
-        self._started = self._looked = time.monotonic()
+        self._manned = self._looked = time.monotonic()
         self._grow()
 
     def __enter__(self) -> Self:
@@ -101,6 +109,11 @@ class Pool:
     def __exit__(self, *exception: object) -> None:
         for worker in self._workers if head_answers() else ():
             ray.kill(worker.actor)
+
+    @property
+    def cores(self) -> int:
+        """Workers that it has now."""
+        return len(self._workers)
 
     @property
     def busy(self) -> bool:
@@ -151,6 +164,8 @@ class Pool:
         parts[task.device] = row
         if all(part is not None for part in parts.values()):
             del self._parts[task.number]
+            sentences = [self._lost[i] for i in parts if i in self._lost]
+            refuse_all_lost(task.number, len(sentences), len(parts), next(iter(sentences), ""))
             yield self.job.assemble(task.number, list(parts.values()), self._began[task.number])
 
     def _bury(self, worker: _Worker, error: Exception) -> Iterator[ShardReport]:
@@ -190,6 +205,7 @@ class Pool:
         else:
             text = " ".join(str(error).split())[:200]
             sentence = f"the solver took its process down {CHANCES[cause]} times ({text})"
+            self._lost[task.device] = sentence
             yield from self._add_part(task, self.job.lost_row(task.device, cause, sentence))
 
     def _requeue(self, task: Task) -> None:
@@ -203,15 +219,17 @@ class Pool:
             raise ServiceError(f"workers die before they start: {text}; is memflux installed on every node?") from None
 
     def _look(self) -> None:
-        """Now and then: has the cluster grown, does its head live, has anybody started?"""
+        """Now and then: does the cluster's head live, has it grown, is anybody there?"""
         now = time.monotonic()
         if now - self._looked < LOOK_S:
             return
         self._looked = now
         _require_head()
         self._grow()
-        if now - self._started > START_S and not any(worker.node for worker in self._workers):
-            raise ServiceError(f"no worker has started in {START_S:g} s; has the cluster free cores?")
+        if any(worker.ready for worker in self._workers):
+            self._manned = now
+        elif now - self._manned > START_S:
+            raise ServiceError(f"for {START_S:g} s no worker has started; has the cluster free cores?")
 
     def _grow(self) -> None:
         wanted = self._count or int(ray.cluster_resources().get(self._resource, 1))

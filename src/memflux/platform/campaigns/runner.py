@@ -3,33 +3,19 @@
 import collections
 import contextlib
 import dataclasses
-import queue
-import signal
-import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from types import FrameType
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Protocol
 
 from memflux.contracts import Predictor
-from memflux.errors import InvalidValue
+from memflux.errors import DataError, InvalidValue
 from memflux.folder import TEMPORARY, Folder
 from memflux.platform.campaigns.campaign import Campaign
 from memflux.platform.campaigns.isolation import NOTE
 from memflux.platform.campaigns.lock import hold
 from memflux.platform.campaigns.shard_work import Job, ShardReport, manifest_of, solver_for
-from memflux.shards import (
-    MANIFEST,
-    Manifest,
-    Shard,
-    complete_shards,
-    damaged_files,
-    list_shards,
-    missing_shards,
-    read_tallies,
-)
-
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # the last is what Slurm sends ahead of a walltime
+from memflux.platform.campaigns.signals import stop_on_signals
+from memflux.shards import MANIFEST, Manifest, Shard, complete_shards, damaged_files, list_shards, read_tallies
 
 
 class Executor(Protocol):
@@ -37,7 +23,7 @@ class Executor(Protocol):
 
     @property
     def cores(self) -> int:
-        """Workers that it has, once entered."""
+        """Workers that it has now, once entered."""
         ...
 
     def __enter__(self) -> "Executor":
@@ -59,7 +45,8 @@ class Progress:
 
     wanted: int  # rows of the whole campaign
     before: int  # rows that were there when the run began, and stay
-    cores: int = 0  # that work on it
+    cores: int = 0  # that work on it now
+    core_seconds: float = 0.0  # cores that it held, times time
     made: int = 0  # rows made by this run
     failed_by_class: Mapping[str, int] = dataclasses.field(default_factory=dict)  # of those, whose solve failed
     work_s: float = 0.0  # s of solving, summed over the workers
@@ -85,10 +72,10 @@ class Progress:
     @property
     def core_hours(self) -> float:
         """Cores that this run held, times hours: what an allocation is charged."""
-        return self.cores * self.seconds / 3600.0
+        return self.core_seconds / 3600.0
 
-    def plus(self, shard: ShardReport, seconds: float) -> "Progress":
-        """With one more shard, `seconds` after the run began."""
+    def plus(self, shard: ShardReport, seconds: float, cores: int) -> "Progress":
+        """With one more shard, `seconds` after the run began, on `cores` by now."""
         failed = collections.Counter(self.failed_by_class) + collections.Counter(shard.failed)
         return dataclasses.replace(
             self,
@@ -96,6 +83,8 @@ class Progress:
             failed_by_class=dict(failed),
             work_s=self.work_s + shard.work_s,
             seconds=seconds,
+            cores=cores,
+            core_seconds=self.core_seconds + cores * (seconds - self.seconds),
         )
 
 
@@ -118,16 +107,17 @@ def run(
     another thread.
     """
     folder = Folder.at(out)
-    begun = folder.exists(MANIFEST)
     with contextlib.ExitStack() as stack:
+        stopped = stack.enter_context(stop_on_signals(on_stop))
+        begun = folder.exists(MANIFEST)
         if not begun:
             stack.enter_context(executor)
             folder.create()
         stack.enter_context(hold(folder))
         manifest = claim(folder, manifest_of(campaign))
-        damaged = _tidy(folder, manifest)
+        damaged = _tidy(folder, manifest, stopped)
         work = _plan(folder, manifest, again)
-        if begun and work.shards:  # later than above: there may be nothing to do
+        if begun and work.shards and not stopped():  # later than above: there may be nothing to do
             stack.enter_context(executor)
         progress = Progress(wanted=manifest.count, before=manifest.count - work.rows, damaged=damaged)
         job = Job(
@@ -138,8 +128,8 @@ def run(
             again=work.again,
             classes=tuple(again),
         )
-        stopped = stack.enter_context(stop_on_signals(on_stop))
-        progress = _make(executor, job, work.shards, progress, stopped, on_progress or (lambda _: None))
+        shards = () if stopped() else work.shards
+        progress = _make(executor, job, shards, progress, stopped, on_progress or (lambda _: None))
         _sweep(folder, manifest)
         _sweep_notes(folder)
         return dataclasses.replace(progress, stopped=progress.done < progress.wanted)
@@ -155,17 +145,16 @@ class _Work:
 
 
 def _plan(folder: Folder, manifest: Manifest, again: Sequence[str]) -> _Work:
-    """The shards that are missing, and those with rows of the classes `again`."""
-    missing = missing_shards(folder, manifest)
+    """The shards that are missing, those that lack rows since the campaign grew, and those with rows of `again`."""
+    there = complete_shards(folder, manifest)[0]
+    missing = set(range(manifest.shards)) - {shard.number for shard in there}
     rows = sum(len(manifest.shard_rows(number)) for number in missing)
     chosen: dict[int, Shard] = {}
-    if again:
-        lacking = set(missing)
-        there = [shard for shard in complete_shards(folder, manifest)[0] if shard.number not in lacking]
-        for shard, tally in zip(there, read_tallies(folder, there), strict=True):
-            if found := sum(len(tally.failed.get(name, ())) for name in again):
-                chosen[shard.number] = shard
-                rows += found
+    for shard, tally in zip(there, read_tallies(folder, there), strict=True):
+        lacking = len(manifest.shard_rows(shard.number)) - tally.rows
+        if found := lacking + sum(len(tally.failed.get(name, ())) for name in again):
+            chosen[shard.number] = shard
+            rows += found
     return _Work(shards=sorted([*missing, *chosen]), rows=rows, again=chosen)
 
 
@@ -186,7 +175,7 @@ def _make(
     started = time.perf_counter()
     with contextlib.closing(executor.run(job, shards, stopped)) as made:
         for shard in made:
-            progress = progress.plus(shard, time.perf_counter() - started)
+            progress = progress.plus(shard, time.perf_counter() - started, executor.cores)
             report(progress)
     return progress
 
@@ -194,11 +183,14 @@ def _make(
 def claim(folder: Folder, manifest: Manifest) -> Manifest:
     """Make the folder this campaign's, or check that it is; the manifest that is now in force.
 
-    A folder without shards is anybody's: a run that could not begin must not hold it.
+    A folder without shards is anybody's: a run that could not begin must not hold it. Shards
+    without a manifest are nobody's (DataError): what they are rows of is not known.
     """
-    if not folder.exists(MANIFEST) or not list_shards(folder):
+    if not list_shards(folder):
         folder.write(MANIFEST, manifest.to_json())
         return manifest
+    if not folder.exists(MANIFEST):
+        raise DataError(f"{folder.url} has shards and no {MANIFEST}; put it back, or choose another folder.")
     there = Manifest.read(folder)
     _refuse_other_recipe(folder, there, manifest)
     if manifest.count < there.count:
@@ -207,9 +199,8 @@ def claim(folder: Folder, manifest: Manifest) -> Manifest:
             "only a larger count can be asked of it."
         )
     if manifest.count > there.count:
-        there = dataclasses.replace(manifest, earlier_counts=[*there.earlier_counts, there.count])
-        folder.write(MANIFEST, there.to_json())
-    return there
+        folder.write(MANIFEST, manifest.to_json())
+    return manifest
 
 
 def _refuse_other_recipe(folder: Folder, there: Manifest, wanted: Manifest) -> None:
@@ -229,9 +220,9 @@ def _refuse_other_recipe(folder: Folder, there: Manifest, wanted: Manifest) -> N
             )
 
 
-def _tidy(folder: Folder, manifest: Manifest) -> int:
+def _tidy(folder: Folder, manifest: Manifest, stopped: Callable[[], bool]) -> int:
     """Remove damaged shards, which are of no use to anybody, and what `_sweep` removes; how many were damaged."""
-    damaged = damaged_files(folder, manifest)
+    damaged = damaged_files(folder, manifest, stopped)
     for shard in damaged:
         folder.remove(shard.name)
     _sweep(folder, manifest)
@@ -252,39 +243,3 @@ def _sweep_notes(folder: Folder) -> None:
     there = {f"{NOTE}{shard.number}" for shard in list_shards(folder)}
     for name in there.intersection(folder.names()):
         folder.remove(name)
-
-
-@contextlib.contextmanager
-def stop_on_signals(on_stop: Callable[[], None] | None = None) -> Iterator[Callable[[], bool]]:
-    """Within, a stop signal only sets the flag that is yielded; the second interrupts at once.
-
-    `on_stop` is called at the first, in a thread: a signal comes at any moment, also while the
-    main thread holds what `on_stop` needs.
-    """
-    asked = False
-    tell: queue.SimpleQueue[bool] = queue.SimpleQueue()  # may be put to within a signal handler
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-        tell.put(True)
-
-    def listen() -> None:
-        if tell.get() and on_stop is not None:
-            on_stop()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: asked
-        return
-    listener = threading.Thread(target=listen, name="memflux-stop", daemon=True)
-    listener.start()
-    before = {number: signal.signal(number, ask) for number in STOP_SIGNALS}
-    try:
-        yield lambda: asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        tell.put(False)
-        listener.join()

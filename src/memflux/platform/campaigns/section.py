@@ -21,7 +21,7 @@ class Section(pydantic.BaseModel):
     section_comments: ClassVar[Mapping[str, str]]
     """What each line is for, a few words."""
 
-    def __init__(self, **fields: object) -> None:
+    def __init__(self, /, **fields: object) -> None:
         try:
             super().__init__(**fields)
         except pydantic.ValidationError as error:

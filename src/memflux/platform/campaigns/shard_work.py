@@ -79,7 +79,8 @@ def manifest_of(campaign: Campaign) -> Manifest:
 class Job:
     """A campaign, the folder it fills, and where its predictor comes from: all that a worker needs.
 
-    `again` are shards, by number, of which the rows of the classes `classes` are to be solved again.
+    `again` are shards that are there, by number, of which rows are to be solved: those that they lack,
+    and those of the classes `classes`. Their other rows stay.
     """
 
     campaign: Campaign
@@ -101,10 +102,12 @@ class Job:
 
     def indices(self, number: int) -> np.ndarray:
         """The rows of shard `number` that are to be solved."""
+        wanted = np.array(self.manifest.shard_rows(number))
         if number not in self.again:
-            return np.array(self.manifest.shard_rows(number))
+            return wanted
         there = self._there(number)
-        return there.index[np.isin(there.status_class.astype(str), self.classes)]
+        kept = there.index[~np.isin(there.status_class.astype(str), self.classes)]
+        return np.setdiff1d(wanted, kept)
 
     def rows(self, predictor: Predictor, index: np.ndarray) -> Rows:
         """The rows `index`: a pure function of the campaign and the indices, biography aside."""
@@ -133,12 +136,13 @@ class Job:
         return self.write(number, rows[np.argsort(rows.index)], started)
 
     def write(self, number: int, rows: Rows, started: float) -> ShardReport:
-        """Write shard `number` with the rows that were solved, begun at `started` on the performance counter."""
-        folder = Folder.at(self.out)
-        old = self.again.get(number)
-        name = write_shard(folder, number, rows if old is None else _merged(self._there(number), rows))
-        if old is not None and old.name != name:
-            folder.remove(old.name)
+        """Write shard `number` with the rows that were solved, begun at `started` on the performance counter.
+
+        A shard that it supersedes stays until the run ends: whoever makes this one once more, because
+        a process died in between, needs it.
+        """
+        whole = _merged(self._there(number), rows) if number in self.again else rows
+        write_shard(Folder.at(self.out), number, whole)
         classes, counts = np.unique(rows.status_class[~rows.solved].astype(str), return_counts=True)
         return ShardReport(
             number=number,

@@ -22,7 +22,8 @@ from ray.job_submission import JobSubmissionClient
 
 from memflux.errors import InvalidValue, ServiceError
 from memflux.platform.campaigns.campaign import Campaign
-from memflux.platform.cluster import REACH_S, WORKER_ENVIRONMENT
+from memflux.platform.cluster import REACH_S
+from memflux.platform.environment import WORKER_ENVIRONMENT
 from memflux.platform.launching.command import COMPLETE, STOPPED, entrypoint
 
 FILE = "campaign.yaml"

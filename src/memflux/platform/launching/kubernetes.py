@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from memflux.errors import InvalidValue, check_integer
-from memflux.platform.cluster import WORKER_ENVIRONMENT
+from memflux.platform.environment import WORKER_ENVIRONMENT
 from memflux.platform.launching.command import check_url, entrypoint
 
 RAY_VERSION = "2.60.0"  # of the image, too; KubeRay asks for it where tokens are on

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from memflux.errors import ServiceError
-from memflux.platform.cluster import MPI_LAUNCHER, OBJECT_STORE, WORKER_ENVIRONMENT
+from memflux.platform.cluster import OBJECT_STORE
+from memflux.platform.environment import MPI_LAUNCHER, WORKER_ENVIRONMENT
 from memflux.platform.launching.ports import LOOPBACK, free_ports
 
 START_S = 180.0  # a machine under load and a shared file system take their time
