@@ -17,6 +17,12 @@ from ray_nodes import three_nodes
 
 SCRIPT = Path(__file__).with_name("slow_campaign.py")
 KINDS = ("worker", "node", "driver", "head")
+QUICK = [("node", 0), ("head", 0)]  # of workers and drivers test_executors.py has more
+CASES = [
+    pytest.param(kind, seed, marks=() if (kind, seed) in QUICK else pytest.mark.slow)
+    for kind in KINDS
+    for seed in range(5)
+]
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +35,7 @@ def calm(tmp_path_factory):
 
 @pytest.mark.ray
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("seed", [0, *(pytest.param(i, marks=pytest.mark.slow) for i in range(1, 5))])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "seed"), CASES)
 def test_every_row_is_there_once(kind, seed, tmp_path, calm):
     generator = random.Random(f"{kind} {seed}")
     out = tmp_path / "d"
