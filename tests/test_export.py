@@ -2,7 +2,13 @@
 
 import dataclasses
 import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
 import sys
+import time
 
 import duckdb
 import h5py
@@ -227,6 +233,145 @@ def test_what_cannot_be_read_or_written_is_a_sentence(folder, tmp_path):
         with pytest.raises(DataError, match="has no shards yet"):
             export(folder, tmp_path / name)
     assert [p.name for p in tmp_path.iterdir()] == ["data"]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 256 KiB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)]
+    if shutil.which("mount") is None or subprocess.run(words, capture_output=True).returncode != 0:
+        pytest.skip("no small file system can be mounted here; run as root")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.fixture(scope="module")
+def long_folder(tmp_path_factory):
+    """Rows with 4 MB of text in small shards: more than HDF5 keeps of a file in its cache of metadata."""
+    devices, drive = Space.preset("9d").sample(1300, seed=1)
+    traces = CompactModel(samples=8)(devices, drive)
+    status = np.array([f"{k} " + "x" * 3000 for k in range(len(devices))])
+    traces = dataclasses.replace(traces, status_class=np.full(len(devices), "diverged"), status=status)
+    url = tmp_path_factory.mktemp("long") / "data"
+    Dataset.write(
+        url, devices=devices, drive=drive, traces=traces, space=Space.preset("9d"), recipe={}, shard_size=100,
+        method=Method(engine="compact", solver_version="7"),
+    )  # fmt: skip
+    return url
+
+
+# A process of its own, since what is tested for is a crash: at a write, or as the process ends.
+EXPORT_WITH_LIMITS = """
+import resource, sys
+from memflux.errors import DataError
+from memflux.export import export
+source, target, *limits = sys.argv[1:]
+for limit in map(int, limits):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    try:
+        print(export(source, target))
+    except DataError as error:
+        print(error)
+"""
+
+
+def exported(source, target, *limits: int) -> list[str]:
+    """What exports to `target` say, one for each limit of the size of a file in bytes."""
+    words = [sys.executable, "-c", EXPORT_WITH_LIMITS, source, target, *limits]
+    made = subprocess.run(list(map(str, words)), capture_output=True, text=True)
+    assert (made.returncode, made.stderr) == (0, "")
+    return made.stdout.splitlines()
+
+
+@pytest.mark.parametrize("name", ["c.nc", "c.h5", "c.csv"])
+def test_a_full_disk_is_a_sentence_and_leaves_nothing(small_disk, long_folder, name):
+    path = small_disk / name
+    sentence = f"{path} cannot be written: No space left on device; make room, or choose another folder."
+    assert exported(long_folder, path, -1) == [sentence]
+    assert list(small_disk.iterdir()) == []
+
+
+def test_a_disk_that_is_full_anywhere_in_the_file_does_not_crash_hdf5(long_folder, tmp_path):
+    path = tmp_path / "c.nc"
+    assert export(long_folder, path) == 1300
+    size = path.stat().st_size
+    path.unlink()
+    limits = [1, 5000, size // 9, size // 4, size // 2, size - 1]
+    sentence = f"{path} cannot be written: File too large; make room, or choose another folder."
+    assert exported(long_folder, path, *limits) == [sentence] * len(limits)
+    assert list(tmp_path.iterdir()) == []
+    assert exported(long_folder, path, 2 * size) == ["1300"]
+
+
+def test_what_a_full_disk_refused_is_read_again(tmp_path):
+    disk = module._Disk(tmp_path / "x", "w+")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    try:
+        assert disk.write(b"01234567") == 8
+        disk.check()
+        assert disk.write(b"89abcd") == 6  # of which two fit
+        disk.seek(2)
+        assert disk.write(b"XY") == 2
+        disk.truncate(20)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    disk.seek(1)
+    found = bytearray(15)
+    assert disk.readinto(found) == 15
+    assert found == b"1XY456789abcd" + bytes(2)
+    for ask in (disk.check, disk.close):
+        with pytest.raises(OSError, match="File too large"):
+            ask()
+    assert disk.closed
+
+
+def test_an_interrupted_export_ends_with_its_block_and_leaves_nothing(folder, tmp_path, monkeypatch):
+    append, blocks = module._append, []
+
+    def interrupted(*words):
+        blocks.append(words)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.5)  # until the main thread has heard of it
+        return append(*words)
+
+    monkeypatch.setattr(module, "BLOCK", 1)
+    monkeypatch.setattr(module, "_append", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        export(folder, tmp_path / "c.nc")
+    assert len(blocks) == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["data"]
+
+
+@pytest.mark.parametrize("name", ["c.nc", "c.csv"])
+def test_a_folder_that_cannot_be_written_is_a_sentence(folder, tmp_path, name):
+    plain = tmp_path / "plain"
+    plain.write_text("mine")
+    for place, cause in ((plain, "Not a directory"), (tmp_path / "no", "No such file or directory")):
+        with pytest.raises(DataError) as caught:
+            export(folder, place / name)
+        assert str(caught.value) == f"{place / name} cannot be written: {cause}; choose another folder."
+    assert plain.read_text() == "mine"
+    assert {p.name for p in tmp_path.iterdir()} == {"data", "plain"}
+
+
+@pytest.mark.parametrize("name", ["c.nc", "c.csv"])
+def test_a_read_only_file_system_is_a_sentence(folder, small_disk, name):
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with pytest.raises(DataError, match="cannot be written: Read-only file system; choose another folder"):
+        export(folder, small_disk / name)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.parametrize("mode", [0o500, 0])
+@pytest.mark.parametrize("name", ["c.nc", "c.csv"])
+def test_a_folder_of_somebody_else_is_a_sentence(folder, tmp_path, name, mode):
+    place = tmp_path / "theirs"
+    place.mkdir(mode=mode)
+    with pytest.raises(DataError, match="cannot be written: Permission denied; choose another folder"):
+        export(folder, place / name)
 
 
 def test_without_h5netcdf_the_remedy_is_named(folder, tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import os
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,7 +126,10 @@ def _write_netcdf(path: Path, manifest: Manifest, blocks: Iterator[list[Dataset]
     stop = threading.Event()
     with ThreadPoolExecutor(1) as thread:
         try:
-            return thread.submit(_fill, path, manifest, blocks, stop).result()
+            work = thread.submit(_fill, path, manifest, blocks, stop)
+            while wait([work], timeout=0.2).not_done:
+                pass  # a wait without end is not interrupted where polars handles Ctrl-C too
+            return work.result()
         finally:
             stop.set()
 
