@@ -2,9 +2,11 @@
 
 A benchmark is a script with a list of functions, each of which measures one or more rows:
 
-    python benchmarks/NAME.py [--quick] [--only ROW]
+    python benchmarks/NAME.py [--quick] [--only ROW [--update]]
 
-`--quick` runs smaller and writes nothing. The exit code is 1 where a bar does not hold.
+`--quick` runs smaller and writes nothing. `--update` puts what `--only` measured into the results
+that are there, with its own date and commit: for a row that something else on the machine
+disturbed. The exit code is 1 where a bar does not hold.
 """
 
 import argparse
@@ -56,6 +58,7 @@ def run(name: str, measurements: Sequence[Measurement]) -> None:
     parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
     parser.add_argument("--quick", action="store_true", help="smaller; writes nothing")
     parser.add_argument("--only", metavar="ROW", help="only the measurements whose name or rows contain this text")
+    parser.add_argument("--update", action="store_true", help="with --only: replace these rows of the results")
     options = parser.parse_args()
     rows: list[Row] = []
     for measure in measurements:
@@ -67,7 +70,9 @@ def run(name: str, measurements: Sequence[Measurement]) -> None:
             began = time.perf_counter()
             rows.append(row)
             print(_line(row), flush=True)
-    if not options.quick and not options.only:
+    if options.update and options.only and not options.quick:
+        _update(name, rows)
+    elif not options.quick and not options.only:
         _write(name, rows)
     sys.exit(0 if rows and all(row.holds is not False for row in rows) else 1)
 
@@ -81,13 +86,30 @@ def _line(row: Row) -> str:
 
 
 def _write(name: str, rows: Sequence[Row]) -> None:
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
     document = {
         "name": name,
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "commit": commit.stdout.strip(),
+        **_now(),
         "machine": {"cpu": processor(), "cores": len(os.sched_getaffinity(0)), "gpu": None},
         "rows": [dataclasses.asdict(row) | {"holds": row.holds} for row in rows],
     }
     RESULTS.mkdir(exist_ok=True)
+    _save(name, document)
+
+
+def _update(name: str, rows: Sequence[Row]) -> None:
+    """Replace the rows of the same names."""
+    document = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    new = {row.what: dataclasses.asdict(row) | {"holds": row.holds} | _now() for row in rows}
+    known = {row["what"] for row in document["rows"]}
+    assert set(new) <= known, f"{sorted(set(new) - known)} are not in the results yet; run the whole benchmark"
+    document["rows"] = [new.get(row["what"], row) for row in document["rows"]]
+    _save(name, document)
+
+
+def _now() -> dict[str, str]:
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    return {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), "commit": commit.stdout.strip()}
+
+
+def _save(name: str, document: dict) -> None:
     (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

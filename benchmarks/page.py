@@ -29,7 +29,8 @@ def main() -> None:
             holds = {True: "yes", False: "**no**", None: ""}[row["holds"]]
             unit = "" if row["unit"] == "1" else f" {row['unit']}"
             what = row["what"].replace("|", "\\|")
-            parts.append(f"| {what} | {row['value']:.4g}{unit} | {bar} | {holds} | {row['note']} |")
+            later = f" ({row['date']}, commit {row['commit']})" if "commit" in row else ""
+            parts.append(f"| {what} | {row['value']:.4g}{unit} | {bar} | {holds} | {row['note']}{later} |")
     PAGE.write_text("\n".join(parts) + "\n", encoding="utf-8")
 
 

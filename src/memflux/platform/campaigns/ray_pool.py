@@ -112,8 +112,8 @@ class Pool:
 
     @property
     def cores(self) -> int:
-        """Workers that it has now."""
-        return len(self._workers)
+        """Workers that have a core now; while the first one starts, one."""
+        return sum(worker.ready for worker in self._workers) or 1
 
     @property
     def busy(self) -> bool:
