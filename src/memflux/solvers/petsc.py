@@ -3,7 +3,6 @@
 import functools
 import sys
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 
@@ -63,26 +62,15 @@ class PetscEngine:
         self._matrix.setValuesBlockedCSR(self._indptr, self._indices, blocks)
         self._matrix.assemble()
         self._ksp.setOperators(self._matrix)
-        found = np.full(right.shape, np.nan)
-        factors = self._factorise()
-        if factors is not None:
-            # Straight from the factors and into the result: what a KSP adds, a sixth of a step, is for iterations.
-            for b, x in zip(right, found, strict=True):
-                self._right.placeArray(b.reshape(-1))
-                self._left.placeArray(x.reshape(-1))
-                factors.solve(self._right, self._left)
-                self._right.resetArray()
-                self._left.resetArray()
+        found = np.empty_like(right)
+        for b, x in zip(right, found, strict=True):
+            self._right.setArray(b.ravel())
+            try:
+                self._ksp.solve(self._right, self._left)
+            except self._error:
+                return np.full(right.shape, np.nan)
+            x[:] = self._left.getArray().reshape(x.shape)
         return found
-
-    def _factorise(self) -> Any:
-        """The matrix of factors; None where there is none."""
-        try:
-            self._ksp.setUp()
-        except self._error:
-            return None
-        preconditioner = self._ksp.getPC()
-        return None if preconditioner.getFailedReason() else preconditioner.getFactorMatrix()
 
     def close(self) -> None:
         """Free the PETSc objects."""
