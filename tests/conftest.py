@@ -1,6 +1,8 @@
 """What all tests share. Must not import memflux: the jaxtyping hook of pytest has to come first."""
 
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -24,3 +26,15 @@ def reference_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no reference data in {folder}; set MEMFLUX_REFERENCE_DATA to their folder")
     return folder
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 256 KiB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)]
+    if shutil.which("mount") is None or subprocess.run(words, capture_output=True).returncode != 0:
+        pytest.skip("no small file system can be mounted here; run as root")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)

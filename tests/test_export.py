@@ -4,7 +4,6 @@ import dataclasses
 import json
 import os
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -233,18 +232,6 @@ def test_what_cannot_be_read_or_written_is_a_sentence(folder, tmp_path):
         with pytest.raises(DataError, match="has no shards yet"):
             export(folder, tmp_path / name)
     assert [p.name for p in tmp_path.iterdir()] == ["data"]
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 256 KiB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    words = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)]
-    if shutil.which("mount") is None or subprocess.run(words, capture_output=True).returncode != 0:
-        pytest.skip("no small file system can be mounted here; run as root")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """Disks that lie, fill up or refuse: found, named, and repaired by the same run."""
 
 import os
-import shutil
 import subprocess
 
 import pytest
@@ -59,18 +58,6 @@ def test_a_missing_shard_is_counted_and_made_again(out):
     assert (verify(out).damaged, verify(out).missing) == ((), 1)
     assert run(CAMPAIGN, str(out), SerialExecutor()).made == 8
     assert summarise(out).tally.content_hash == whole
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 256 KiB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    words = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)]
-    if shutil.which("mount") is None or subprocess.run(words, capture_output=True).returncode != 0:
-        pytest.skip("no small file system can be mounted here; run as root")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
 
 
 def test_a_full_disk_stops_the_run_and_loses_nothing(small_disk, tmp_path):
