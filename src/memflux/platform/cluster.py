@@ -59,7 +59,7 @@ def local_cluster(
         yield Cluster(cores=_cores_of_cluster(), embedded=False)
         return
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_own_signals())
+        handler = stack.enter_context(_own_signals())
         if address is None:
             stack.enter_context(_environment_for_workers())
             stack.enter_context(_loopback_alone())
@@ -78,6 +78,8 @@ def local_cluster(
             _check_reachable(address)
             _connect(address=address)
             count = _cores_of_cluster()
+        if callable(handler):  # Ray's own ends the process; whoever had one means to stop in order
+            signal.signal(signal.SIGTERM, handler)
         stack.callback(ray.shutdown)
         yield Cluster(cores=count, embedded=address is None)
 
@@ -170,14 +172,14 @@ def _loopback_alone() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _own_signals() -> Iterator[None]:
-    """Give SIGTERM back to whom it belonged: ray.init takes it."""
+def _own_signals() -> Iterator[Any]:
+    """Give SIGTERM back to whom it belonged, ray.init takes it; yields its handler (None in other threads)."""
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield None
         return
     before = signal.getsignal(signal.SIGTERM)
     try:
-        yield
+        yield before
     finally:
         signal.signal(signal.SIGTERM, before)
 

@@ -196,6 +196,23 @@ def test_a_killed_campaign_goes_on_where_it_was(kind, tmp_path):
     assert not list(out.glob(".*"))
 
 
+@pytest.mark.ray
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_run_on_its_own_ray_drains_at_a_signal(number, tmp_path):
+    out = tmp_path / "a"
+    process = subprocess.Popen([sys.executable, slow_campaign.__file__, str(out), "ray"])
+    try:
+        wait_for(lambda: len(list(out.glob("shard-*"))) >= 2, process)
+        process.send_signal(number)
+        assert process.wait(timeout=60) == 75
+    finally:
+        process.kill()
+        process.wait()
+    assert 0 < summarise(out).tally.rows < slow_campaign.CAMPAIGN.count
+    assert not list(out.glob(".*"))
+
+
 def wait_for(condition, process):
     """Until the condition holds; the process must not end before."""
     deadline = time.monotonic() + 120
