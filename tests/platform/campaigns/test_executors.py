@@ -198,7 +198,7 @@ def test_a_killed_campaign_goes_on_where_it_was(kind, tmp_path):
 
 @pytest.mark.ray
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGUSR1, marks=pytest.mark.slow)])
 def test_a_run_on_its_own_ray_drains_at_a_signal(number, tmp_path):
     out = tmp_path / "a"
     process = subprocess.Popen([sys.executable, slow_campaign.__file__, str(out), "ray"])

@@ -17,7 +17,7 @@ from ray_nodes import three_nodes
 
 SCRIPT = Path(__file__).with_name("slow_campaign.py")
 KINDS = ("worker", "node", "driver", "head")
-QUICK = [("node", 0), ("head", 0)]  # of workers and drivers test_executors.py has more
+QUICK = [("node", 0)]  # of workers and drivers test_executors.py has more
 CASES = [
     pytest.param(kind, seed, marks=() if (kind, seed) in QUICK else pytest.mark.slow)
     for kind in KINDS
