@@ -211,11 +211,14 @@ def summarise(url: "str | os.PathLike[str]") -> Summary:
     folder = Folder.at(url)
     manifest = Manifest.read(folder)
     try:
-        shards, _ = complete_shards(folder, manifest)
-        tally = Tally.sum(read_tallies(folder, shards))
+        return _count(folder, manifest)
     except DataError:  # a run may have put a better file in the place of one, once
-        shards, _ = complete_shards(folder, manifest)
-        tally = Tally.sum(read_tallies(folder, shards))
+        return _count(folder, manifest)
+
+
+def _count(folder: Folder, manifest: Manifest) -> Summary:
+    shards, _ = complete_shards(folder, manifest)
+    tally = Tally.sum(read_tallies(folder, shards))
     return Summary(manifest=manifest, tally=tally, shards=len(shards), disk_bytes=folder.size(s.name for s in shards))
 
 
