@@ -28,7 +28,8 @@ from memflux.platform.cluster import local_cluster
 from memflux.platform.report import build_report
 from memflux.platform.run import RunFolder
 from memflux.platform.serving.serve import endpoint, free_port
-from memflux.training.loop import Schedule, fit
+from memflux.training.loop import fit
+from memflux.training.schedule import Schedule
 
 HIDDEN = Device.preset("fit-b").replace(vacancy_offset=0.295, mobility_vacancy=4e-14)  # who made the "measured" curve
 NOISE = 0.01  # of the peak current

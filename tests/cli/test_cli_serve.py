@@ -23,7 +23,8 @@ from processes import descendants
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    from memflux.training.loop import Schedule, fit
+    from memflux.training.loop import fit
+    from memflux.training.schedule import Schedule
     from memflux.training.spectral import SpectralConfig
 
     space = Space.preset("5d-parametric")

@@ -15,7 +15,8 @@ from memflux.errors import DataError
 from memflux.platform.report import build_report
 from memflux.platform.run import RunFolder
 from memflux.space import Space
-from memflux.training.loop import Schedule, fit
+from memflux.training.loop import fit
+from memflux.training.schedule import Schedule
 
 SPACE = Space.preset("5d-parametric")
 MODEL = CompactModel(samples=16)

@@ -13,8 +13,8 @@ from memflux.training.surrogate import Surrogate
 
 
 @pytest.fixture
-def folder(surrogate, tmp_path):
-    surrogate.save(tmp_path / "model")
+def folder(spectral, tmp_path):
+    spectral.save(tmp_path / "model")
     return tmp_path / "model"
 
 
@@ -44,12 +44,12 @@ def refused(folder, match):
         (lambda d: d.pop("space"), "has no space"),
         (lambda d: d.update(extra=1), "has the unknown extra"),
         (lambda d: d.update(format=99), "has format 99"),
-        (lambda d: d.update(model="lstm"), "model = 'lstm' is not known"),
+        (lambda d: d.update(model="forest"), "model = 'forest' is not known"),
         (lambda d: d["config"].update(width=10**9), "width = 1000000000 is out of range"),
         (lambda d: d["config"].update(depth=2), "'depth' is not a field"),
-        (lambda d: d["scaling"].pop("peaks"), "has no peaks"),
-        (lambda d: d["scaling"]["peaks"].update(deviation=0.0), "deviation = 0 is out of range"),
-        (lambda d: d["scaling"]["peaks"].pop("mean"), "is not usable"),
+        (lambda d: d["scaling"].pop("outputs"), "has no outputs"),
+        (lambda d: d["scaling"]["outputs"].update(deviation=0.0), "deviation = 0 is out of range"),
+        (lambda d: d["scaling"]["outputs"].pop("mean"), "is not usable"),
         (lambda d: d["record"].pop("test_errors"), "has no test_errors"),
         (lambda d: d["space"]["parameters"].pop(), "in .* has shape"),
         (lambda d: d.update(samples=17), "in .* has shape"),
@@ -93,17 +93,17 @@ def test_size_is_bounded(folder, monkeypatch):
     refused(folder, "may have 10")
 
 
-def test_a_folder_of_something_else_is_not_replaced(surrogate, tmp_path):
+def test_a_folder_of_something_else_is_not_replaced(spectral, tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter1.tex").write_text("x")
     with pytest.raises(InvalidValue, match="holds no surrogate"):
-        surrogate.save(tmp_path / "thesis")
+        spectral.save(tmp_path / "thesis")
     (tmp_path / "file").write_text("x")
     with pytest.raises(InvalidValue, match="holds no surrogate"):
-        surrogate.save(tmp_path / "file")
+        spectral.save(tmp_path / "file")
 
 
-def test_a_failed_save_keeps_the_old_one(surrogate, folder, monkeypatch):
+def test_a_failed_save_keeps_the_old_one(spectral, folder, monkeypatch):
     rename = pathlib.Path.rename
 
     def broken(self, target):
@@ -113,7 +113,7 @@ def test_a_failed_save_keeps_the_old_one(surrogate, folder, monkeypatch):
 
     monkeypatch.setattr(pathlib.Path, "rename", broken)
     with pytest.raises(OSError, match="disk full"):
-        surrogate.save(folder)
+        spectral.save(folder)
     monkeypatch.undo()
     Surrogate.load(folder)
     assert [p.name for p in folder.parent.iterdir()] == ["model"]

@@ -11,7 +11,8 @@ from memflux.errors import InvalidValue
 from memflux.metrics import nmae
 from memflux.space import Space
 from memflux.training.data import split
-from memflux.training.loop import Schedule, fit
+from memflux.training.loop import fit
+from memflux.training.schedule import Schedule
 from memflux.training.spectral import SpectralConfig
 from memflux.waveform import Sine
 

@@ -7,6 +7,8 @@ import torch
 from memflux.errors import InvalidValue
 from memflux.training.spectral import SMOOTHING, Spectral, SpectralConfig
 
+VOLTAGE = torch.zeros(1, 21)  # never looked at
+
 
 def example(count=60, times=21):
     """Curves that are exactly quadratic in two parameters."""
@@ -21,7 +23,7 @@ def prepared(config, deviation=0.5):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = Spectral(config, inputs=2, times=21)
-    model.prepare(unit, shape, log_peak, deviation)
+    model.prepare(unit, VOLTAGE, (shape, log_peak), deviation)
     return model.double()
 
 
@@ -41,7 +43,7 @@ def test_polynomial_alone_solves_a_quadratic_family():
             weight.zero_()
         for bias in model.biases:
             bias.zero_()
-        guess, peak = model(unit)
+        guess, peak = model(unit, VOLTAGE)
     np.testing.assert_allclose(guess, shape, atol=1e-3)
     np.testing.assert_allclose(peak, log_peak, atol=1e-3)
 
@@ -55,14 +57,14 @@ def test_loss_is_the_curve_error():
         of_peak = 0.5 * (out[:, -1] - log_peak)[:, None] * shape
         square = 0.5 * (of_shape + of_peak) ** 2 + 0.5 * (of_shape**2 + of_peak**2)
         wanted.append(float((square.mean(1) + SMOOTHING).sqrt().mean()))
-    assert float(model.loss(unit, shape, log_peak)) == pytest.approx(np.mean(wanted), rel=1e-4)
+    assert float(model.loss(unit, VOLTAGE, (shape, log_peak))) == pytest.approx(np.mean(wanted), rel=1e-4)
 
 
 def test_parameters_that_matter_are_felt_more():
     unit, shape, log_peak = example()
     wide = torch.cat([unit, torch.rand(len(unit), 1, generator=torch.Generator().manual_seed(1))], dim=1)
     model = Spectral(SpectralConfig(components=4), inputs=3, times=21)
-    model.prepare(wide.double(), shape, log_peak, 0.5)
+    model.prepare(wide.double(), VOLTAGE, (shape, log_peak), 0.5)
     assert model.relevance.max() == 1.0
     assert model.relevance[2] < 0.1 * model.relevance[1]
 
@@ -70,7 +72,7 @@ def test_parameters_that_matter_are_felt_more():
 def test_more_components_than_curves_are_harmless():
     unit, _, _ = example()
     model = prepared(SpectralConfig(components=100))
-    assert torch.isfinite(model(unit)[0]).all()
+    assert torch.isfinite(model(unit, VOLTAGE)[0]).all()
     assert (model.basis[21:] == 0).all()
 
 

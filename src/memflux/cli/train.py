@@ -32,8 +32,9 @@ def train(
     Example: memflux train runs/5d --out runs/surrogate --seed 1
     """
     from memflux.training.checkpoint import check_target
-    from memflux.training.loop import Schedule, Step, fit
-    from memflux.training.surrogate import MODELS
+    from memflux.training.loop import fit
+    from memflux.training.models import MODELS
+    from memflux.training.schedule import Schedule, Step
 
     check_choice("model", model, MODELS)
     check_target(out)  # before minutes are spent

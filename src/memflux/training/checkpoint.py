@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from memflux import __version__
 from memflux.errors import DataError, InvalidValue
 
-FORMAT = 1
+FORMAT = 2
 WEIGHTS = "weights.safetensors"
 DOCUMENT = "surrogate.json"
 MAX_WEIGHTS = 2 * 1024**3  # bytes

@@ -27,6 +27,7 @@ class CurveSet:
     rows: Int[np.ndarray, " N"]  # their places in the data set
     unit: Float[np.ndarray, "N P"]  # scaled parameters, 0..1
     current: Float[np.ndarray, "N T"]  # A
+    voltage: Float[np.ndarray, "_ T"]  # V, one row for all or one each
     drive: Waveform  # one drive: of all rows, or the base of a space that varies it
     samples: int
     dropped: int  # rows left out because their solve failed
@@ -72,6 +73,7 @@ def gather(devices: Devices, drive: Waveform, traces: Traces, space: Space) -> C
         rows=rows,
         unit=inputs.scale(inputs.values(chosen, wave)),
         current=current,
+        voltage=np.atleast_2d(base.grid(samples)[1] if not space.varies_drive else wave.grid(samples)[1]),
         drive=base,
         samples=samples,
         dropped=len(traces) - int(rows.size),

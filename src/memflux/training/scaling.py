@@ -7,13 +7,14 @@ JSON-ready through `to_dict` and `from_dict`.
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Self
+from types import ModuleType
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from jaxtyping import Float
 
 from memflux.device import Devices
-from memflux.errors import InvalidValue, check_names, check_number
+from memflux.errors import InvalidValue, check_choice, check_names, check_number
 from memflux.space import DRIVE_PARAMETERS, Parameter, Space
 from memflux.waveform import Waveform
 
@@ -86,12 +87,48 @@ class InputScaling:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class VoltageScaling:
+    """Voltages to [0, 1] over the range of the training set (arXiv 2505.13882, section 4.3)."""
+
+    low: float  # V
+    high: float  # V
+
+    def __post_init__(self) -> None:
+        check_number("low", self.low, low=-1e6, high=1e6, unit="V")
+        check_number("high", self.high, low=self.low, high=1e6, unit="V")
+
+    @classmethod
+    def fit(cls, voltage: Float[np.ndarray, "B T"]) -> Self:
+        """Measure the range on training voltages [V]."""
+        return cls(low=float(voltage.min()), high=float(voltage.max()))
+
+    def scale(self, voltage: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+        """Voltages [V] to [0, 1]; beyond it outside the range. A range of one value goes to 0."""
+        return (voltage - self.low) / self.span
+
+    @property
+    def span(self) -> float:
+        """Width of the range [V], 1 where it has none."""
+        return (self.high - self.low) or 1.0
+
+    def to_dict(self) -> dict[str, float]:
+        """JSON-ready."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, object]) -> Self:
+        """The inverse of `to_dict`."""
+        return cls(**fields)  # type: ignore[arg-type]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class PeakScaling:
     """Peak and shape apart: current = peak * shape, with the natural logarithm of the peak standardised.
 
     `peak` is the largest magnitude of a curve over all its cycles [A].
     """
 
+    kind: ClassVar[str] = "peaks"
     mean: float  # of ln(peak / A)
     deviation: float  # of ln(peak / A)
 
@@ -110,9 +147,9 @@ class PeakScaling:
         peak = _peaks(current)
         return current / peak[:, None], (np.log(peak) - self.mean) / self.deviation
 
-    def unscale(self, shape: Float[np.ndarray, "B T"], log_peak: Float[np.ndarray, " B"]) -> Float[np.ndarray, "B T"]:
-        """The inverse of `scale`: currents [A]."""
-        return shape * np.exp(self.mean + self.deviation * log_peak)[:, None]
+    def unscale(self, shape: Any, log_peak: Any, *, xp: ModuleType = np) -> Any:
+        """The inverse of `scale`: currents [A] of shapes [B, T] and log peaks [B]; `xp` is numpy, or torch."""
+        return shape * xp.exp(self.mean + self.deviation * log_peak)[:, None]
 
     def to_dict(self) -> dict[str, object]:
         """JSON-ready."""
@@ -134,6 +171,7 @@ class PublishedScaling:
     that a rectifying curve is not blown up by its small branch.
     """
 
+    kind: ClassVar[str] = "published"
     mean: float  # of ln(max|I| / A)
     deviation: float  # of ln(max|I| / A)
     standard_mean: float  # mean of the standardised maxima (eq. 6)
@@ -172,12 +210,12 @@ class PublishedScaling:
         factor = standard / (np.where(some, peak, 1.0) * self.standard_mean)
         return current * np.where(some, factor, 0.0)[:, None]
 
-    def unscale(self, scaled: Float[np.ndarray, "B T"]) -> Float[np.ndarray, "B T"]:
-        """Eq. 8: scaled currents to A."""
-        peak = np.abs(scaled).max(axis=1)
+    def unscale(self, scaled: Any, *, xp: ModuleType = np) -> Any:
+        """Eq. 8: scaled currents [B, T] to A; `xp` is numpy, or torch for gradients."""
+        peak = xp.amax(xp.abs(scaled), 1)
         some = peak > 0
         size = 10.0 ** (self.standard_mean * peak * self.deviation + self.mean)
-        return scaled * np.where(some, size / np.where(some, peak, 1.0), 0.0)[:, None]
+        return scaled * xp.where(some, size / xp.where(some, peak, 1.0), 0.0)[:, None]
 
     def to_dict(self) -> dict[str, object]:
         """JSON-ready."""
@@ -187,6 +225,32 @@ class PublishedScaling:
     def from_dict(cls, fields: Mapping[str, object]) -> Self:
         """The inverse of `to_dict`."""
         return cls(**fields)  # type: ignore[arg-type]
+
+
+OutputScaling = PeakScaling | PublishedScaling
+_OUTPUTS = {scaling.kind: scaling for scaling in (PeakScaling, PublishedScaling)}
+
+
+def fit_output(kind: str, current: Float[np.ndarray, "B T"]) -> OutputScaling:
+    """The scaling "peaks" or "published", measured on training currents [A]."""
+    return _OUTPUTS[check_choice("output", kind, _OUTPUTS)].fit(current)
+
+
+def targets_of(scaling: OutputScaling, current: Float[np.ndarray, "B T"]) -> tuple[np.ndarray, ...]:
+    """What a model of that scaling is trained to answer: (shape, log peak) or (scaled current,)."""
+    scaled = scaling.scale(current)
+    return scaled if isinstance(scaled, tuple) else (scaled,)
+
+
+def output_to_dict(scaling: OutputScaling) -> dict[str, object]:
+    """JSON-ready, with the kind."""
+    return {"kind": scaling.kind, **scaling.to_dict()}
+
+
+def output_from_dict(fields: Mapping[str, object]) -> OutputScaling:
+    """The inverse of `output_to_dict`."""
+    rest = dict(fields)
+    return _OUTPUTS[check_choice("kind", rest.pop("kind"), _OUTPUTS)].from_dict(rest)
 
 
 def _peaks(current: np.ndarray) -> np.ndarray:

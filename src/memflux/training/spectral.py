@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from memflux.errors import check_integer, check_names
+from memflux.training.model import AbstractModel
 
 SMOOTHING = 1e-6  # keeps the square root of a vanishing error differentiable
 RIDGE = 1e-3
@@ -55,12 +56,14 @@ class SpectralConfig:
         return cls(**fields)  # type: ignore[arg-type]
 
 
-class Spectral(nn.Module):
+class Spectral(AbstractModel):
     """P scaled parameters to a shape [T] of peak magnitude about 1 and a standardised log peak.
 
     Basis, polynomial and output scale are buffers, measured once by `prepare`; the networks are
-    the parameters. Build under a seeded generator of torch.
+    the parameters. It knows the drive by the parameters alone. Build under a seeded generator of torch.
     """
+
+    output = "peaks"
 
     mean_shape: Tensor  # [T]
     basis: Tensor  # [K, T], orthonormal rows
@@ -90,12 +93,10 @@ class Spectral(nn.Module):
 
     @torch.no_grad()
     def prepare(
-        self, unit: Float[Tensor, "N P"], shape: Float[Tensor, "N T"], log_peak: Float[Tensor, " N"], deviation: float
+        self, unit: Float[Tensor, "N P"], voltage: Float[Tensor, "_ T"], targets: tuple[Tensor, ...], deviation: float
     ) -> None:
-        """Measure basis, polynomial and output scale on a training set in float64.
-
-        `deviation` is that of ln(peak), which turns an error of the log peak into one of the curve.
-        """
+        """Measure basis, polynomial and output scale."""
+        shape, log_peak = targets
         mean = shape.mean(0)
         basis = torch.linalg.svd(shape - mean, full_matrices=False)[2][: self.config.components]
         self.mean_shape.copy_(mean)
@@ -121,14 +122,12 @@ class Spectral(nn.Module):
                 hidden = torch.nn.functional.silu(hidden)
         return _monomials(unit, self.config.degree) @ self.polynomial + hidden * self.output_scale
 
-    def forward(self, unit: Float[Tensor, "B P"]) -> tuple[Float[Tensor, "B T"], Float[Tensor, " B"]]:
-        """Shapes and standardised log peaks, averaged over the members."""
+    def forward(self, unit: Float[Tensor, "B P"], voltage: Float[Tensor, "_ T"]) -> tuple[Tensor, ...]:
+        """Shapes [B, T] and standardised log peaks [B], averaged over the members."""
         out = self.members_of(unit).mean(0)
         return self.mean_shape + out[:, :-1] @ self.basis, out[:, -1]
 
-    def loss(
-        self, unit: Float[Tensor, "B P"], shape: Float[Tensor, "B T"], log_peak: Float[Tensor, " B"]
-    ) -> Float[Tensor, ""]:
+    def loss(self, unit: Float[Tensor, "B P"], voltage: Float[Tensor, "_ T"], targets: tuple[Tensor, ...]) -> Tensor:
         """Root mean square error of the current over its peak, averaged over devices and members.
 
         With orthonormal basis V and shape s the error is V^T dc + s dl to first order in the log
@@ -137,6 +136,7 @@ class Spectral(nn.Module):
         and drift far along that valley; without it, errors that do cancel would be paid twice.
         What the basis cannot hold is a constant and left out.
         """
+        shape, log_peak = targets
         out = self.members_of(unit)
         dc = out[..., :-1] - (shape - self.mean_shape) @ self.basis.T
         dl = (out[..., -1] - log_peak) * self.log_peak_deviation

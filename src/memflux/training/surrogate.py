@@ -1,7 +1,7 @@
 """A trained model as a Predictor: SI in, SI out, with its scaling, its space and its record."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
@@ -18,12 +18,20 @@ from memflux.space import Space
 from memflux.traces import Traces
 from memflux.training.checkpoint import check_keys, load_weights, read_document, write_folder
 from memflux.training.coverage import coverage
-from memflux.training.scaling import InputScaling, PeakScaling, PublishedScaling
-from memflux.training.spectral import Spectral, SpectralConfig
+from memflux.training.evaluate import evaluate
+from memflux.training.model import AbstractModel
+from memflux.training.models import build, config_from_dict, name_of
+from memflux.training.scaling import (
+    InputScaling,
+    OutputScaling,
+    PublishedScaling,
+    VoltageScaling,
+    output_from_dict,
+    output_to_dict,
+)
 from memflux.waveform import Waveform
 from memflux.waveform import from_dict as waveform_from_dict
 
-MODELS = ("spectral",)
 PRECISIONS = {"float64": torch.float64, "float32": torch.float32}
 CHUNK = 4096  # devices evaluated at once
 KEYS = ("format", "memflux", "model", "config", "space", "drive", "samples", "scaling", "record")
@@ -40,14 +48,18 @@ class Surrogate:
     training measured: seed, split, dropped rows, seconds, history, data set hash, test errors.
     """
 
-    module: Spectral
+    module: AbstractModel
     space: Space
     drive: Waveform  # of training; the base drive where the space varies it
     samples: int  # a cycle
     inputs: InputScaling
-    peaks: PeakScaling
-    published: PublishedScaling | None  # None where the published scaling is not defined
+    voltages: VoltageScaling
+    outputs: OutputScaling
+    published: PublishedScaling | None  # of the published error; None where it is not defined
     record: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        self.module.eval()  # no dropout in an answer
 
     @classmethod
     def load(cls, path_or_name: str | Path) -> Self:
@@ -67,17 +79,24 @@ class Surrogate:
         surrogate.module.double().requires_grad_(False)
         return surrogate
 
+    def tested(self, devices: Devices, drive: Waveform, traces: Traces) -> Self:
+        """The same surrogate with its errors on devices it was not trained on in its record."""
+        result = evaluate(self, devices, drive, traces, self.published).to_dict()
+        errors = {key: result[key] for key in ("count", "nmae", "nmae_scaled")}
+        return dataclasses.replace(self, record={**self.record, "test_errors": errors})
+
     def save(self, folder: str | Path) -> None:
         """Write the folder, at once or not at all; an older surrogate there is replaced."""
         document = {
-            "model": "spectral",
+            "model": name_of(self.module.config),
             "config": self.module.config.to_dict(),
             "space": self.space.to_dict(),
             "drive": self.drive.to_dict(),
             "samples": self.samples,
             "scaling": {
                 "inputs": self.inputs.to_dict(),
-                "peaks": self.peaks.to_dict(),
+                "voltages": self.voltages.to_dict(),
+                "outputs": output_to_dict(self.outputs),
                 "published": None if self.published is None else self.published.to_dict(),
             },
             "record": dict(self.record),
@@ -90,7 +109,7 @@ class Surrogate:
         try:
             place = torch.device(device)
             with torch.device("meta"):
-                module = Spectral(self.module.config, inputs=len(self.parameters), times=self._times)
+                module = build(self.module.config, inputs=len(self.parameters), times=self._times)
             state = {k: v.to(place, dtype, copy=True) for k, v in self.module.state_dict().items()}
         except (RuntimeError, AssertionError) as error:
             raise InvalidValue(f"device = {device!r} cannot be used ({error}); give 'cpu' or 'cuda'.") from None
@@ -119,12 +138,11 @@ class Surrogate:
         """
         drive = self._checked(drive).for_batch(len(devices))
         unit = self.inputs.scale(self.inputs.values(devices, drive))
+        time, voltage = drive.grid(self.samples)
         current = np.empty((len(devices), self._times))
         with torch.no_grad():
-            for first in range(0, len(devices), CHUNK):
-                part = slice(first, first + CHUNK)
-                current[part] = self._current(self._tensor(unit[part])).numpy()
-        time, voltage = drive.grid(self.samples)
+            for part in _chunks(len(devices)):
+                current[part] = self._current(self._tensor(unit[part]), self._seen(voltage, part)).numpy()
         inside, reasons = coverage(self.space, self.drive, devices, drive)
         traces = Traces.of(
             time=time,
@@ -144,27 +162,35 @@ class Surrogate:
         drive = self._checked(drive).for_batch(len(devices))
         values = self.inputs.values(devices, drive)
         unit = self.inputs.scale(values)
+        voltage = np.broadcast_to(drive.grid(self.samples)[1], (len(devices), self._times))
+        slopes = self.inputs.slope(values)
         result, gradient = np.empty(len(devices)), np.empty(values.shape)
-        for first in range(0, len(devices), CHUNK):
-            part = slice(first, first + CHUNK)
-            point = self._tensor(unit[part]).requires_grad_()
-            value = cost(self._current(point), self.cycles, xp=torch)
-            (slope,) = torch.autograd.grad(value.sum(), point)
-            result[part], gradient[part] = value.detach().numpy(), slope.double().cpu().numpy()
-        return result, gradient * self.inputs.slope(values)
+        for part in _chunks(len(devices)):
+            point, seen = self._tensor(unit[part]).requires_grad_(), self._seen(voltage, part).requires_grad_()
+            value = cost(self._current(point, seen), self.cycles, xp=torch)
+            slope, along = torch.autograd.grad(value.sum(), (point, seen), allow_unused=True)
+            result[part], gradient[part] = value.detach().numpy(), _numpy(slope) * slopes[part]
+            if along is not None and "amplitude" in self.parameters:
+                column = self.parameters.index("amplitude")
+                by_volt = (_numpy(along) * voltage[part]).sum(1) / self.voltages.span
+                gradient[part, column] += by_volt / values[part, column]  # the voltage is proportional to it
+        return result, gradient
 
     @property
     def _times(self) -> int:
         return self.cycles * self.samples + 1
 
-    def _tensor(self, unit: np.ndarray) -> Tensor:
-        basis = self.module.basis
-        return torch.tensor(unit, dtype=basis.dtype, device=basis.device)
+    def _tensor(self, values: np.ndarray) -> Tensor:
+        weight = next(self.module.parameters())
+        return torch.tensor(values, dtype=weight.dtype, device=weight.device)
 
-    def _current(self, unit: Float[Tensor, "B P"]) -> Float[Tensor, "B T"]:
+    def _seen(self, voltage: np.ndarray, part: slice) -> Float[Tensor, "_ T"]:
+        """The scaled voltage of some rows, or the one of all."""
+        return self._tensor(self.voltages.scale(voltage[part] if voltage.ndim == 2 else voltage[None]))
+
+    def _current(self, unit: Float[Tensor, "B P"], voltage: Float[Tensor, "_ T"]) -> Float[Tensor, "B T"]:
         """Currents [A] in float64 on the CPU; differentiable."""
-        shape, log_peak = (x.double().cpu() for x in self.module(unit))
-        return shape * torch.exp(self.peaks.mean + self.peaks.deviation * log_peak)[:, None]
+        return self.outputs.unscale(*(x.double().cpu() for x in self.module(unit, voltage)), xp=torch)
 
     def _checked(self, drive: Waveform) -> Waveform:
         if type(drive) is not type(self.drive):
@@ -182,25 +208,34 @@ class Surrogate:
     @classmethod
     def _from_document(cls, document: Mapping[str, Any]) -> Self:
         """Everything but the weights, which stay on the meta device until they are loaded."""
-        check_choice("model", document["model"], MODELS)
         space, drive = Space.from_dict(document["space"]), waveform_from_dict(document["drive"])
         samples = check_integer("samples", document["samples"], low=4, high=1_000_000)
         scaling = document["scaling"]
-        check_keys(scaling, ("inputs", "peaks", "published"), "scaling in surrogate.json")
+        check_keys(scaling, ("inputs", "voltages", "outputs", "published"), "scaling in surrogate.json")
         check_keys(document["record"], RECORD, "record in surrogate.json")
-        config = SpectralConfig.from_dict(document["config"])
+        config = config_from_dict(document["model"], document["config"])
         with torch.device("meta"):
-            module = Spectral(config, inputs=len(space.parameters), times=drive.cycles * samples + 1)
+            module = build(config, inputs=len(space.parameters), times=drive.cycles * samples + 1)
         return cls(
             module=module,
             space=space,
             drive=drive,
             samples=samples,
             inputs=InputScaling.from_dict(scaling["inputs"]),
-            peaks=PeakScaling.from_dict(scaling["peaks"]),
+            voltages=VoltageScaling.from_dict(scaling["voltages"]),
+            outputs=output_from_dict(scaling["outputs"]),
             published=None if scaling["published"] is None else PublishedScaling.from_dict(scaling["published"]),
             record=document["record"],
         )
+
+
+def _chunks(count: int) -> Iterator[slice]:
+    """Rows that are evaluated at once."""
+    return (slice(first, first + CHUNK) for first in range(0, count, CHUNK))
+
+
+def _numpy(tensor: Tensor) -> np.ndarray:
+    return tensor.double().cpu().numpy()
 
 
 def _find(path_or_name: str | Path) -> Path:

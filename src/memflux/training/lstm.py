@@ -1,0 +1,111 @@
+"""The published model: a sequence-to-sequence LSTM (Spetzler et al., arXiv 2505.13882, section 4.4).
+
+One or two stacked LSTM layers, dropout, a dense head. Its channels are the scaled voltage and the
+scaled parameters expanded in time; the published 5D-parametric model does not see the voltage.
+On a grid of phase the period is one of the parameters, as the voltage no longer carries it.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Self
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from memflux.errors import check_bool, check_choice, check_integer, check_names, check_number
+from memflux.training.model import AbstractModel, PeakHead, curve_error, sequence_inputs
+
+LstmState = tuple[Float[Tensor, "L B H"], Float[Tensor, "L B H"]]
+"""Hidden and cell state of every layer: where a stream of voltages left off."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class LstmConfig:
+    """Architecture of an `Lstm`; the defaults are the published 5D-parametric model with the voltage as an input."""
+
+    layers: int = 1
+    """Stacked LSTM layers, 1 or 2 as published."""
+    units: int = 64
+    """Units of each layer."""
+    dropout: float = 0.1
+    """Share of the units dropped between layers and before the dense head, in training."""
+    sees_voltage: bool = True
+    """Whether the voltage is an input; without it the model counts time by itself."""
+    output: str = "published"
+    """Scaling of the current: published (eqs. 6-8), or peaks (shape, and the peak from a small network beside)."""
+
+    def __post_init__(self) -> None:
+        check_integer("layers", self.layers, low=1, high=8)
+        check_integer("units", self.units, low=1, high=4096)
+        check_number("dropout", self.dropout, low=0.0, high=0.99)
+        check_bool("sees_voltage", self.sees_voltage)
+        check_choice("output", self.output, ("published", "peaks"))
+
+    @classmethod
+    def preset(cls, space: str) -> Self:
+        """The published settings of a data set (Table 3): "2d", "4d", "5d", "7d", "9d" or "5d-parametric"."""
+        check_choice("preset", space, ("2d", "4d", "5d", "7d", "9d", "5d-parametric"))
+        if space == "5d-parametric":
+            return cls(layers=1, units=64, sees_voltage=False)
+        return cls(layers=2, units=144)
+
+    def to_dict(self) -> dict[str, object]:
+        """JSON-ready."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, object]) -> Self:
+        """The inverse of `to_dict`; unknown fields are refused."""
+        check_names("field of an LSTM model", fields, [f.name for f in dataclasses.fields(cls)])
+        return cls(**fields)  # type: ignore[arg-type]
+
+
+class Lstm(AbstractModel):
+    """Voltage and parameters to a scaled current, step by step."""
+
+    log_peak_deviation: Tensor  # []
+
+    def __init__(self, config: LstmConfig, *, inputs: int, times: int) -> None:
+        super().__init__()
+        self.config, self.output, self.times = config, config.output, times
+        self.recurrent = nn.LSTM(
+            inputs + config.sees_voltage,
+            config.units,
+            config.layers,
+            batch_first=True,
+            dropout=config.dropout if config.layers > 1 else 0.0,
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = nn.Linear(config.units, 1)
+        self.peak = PeakHead(inputs) if config.output == "peaks" else None
+        self.register_buffer("log_peak_deviation", torch.ones(()))
+        self._remember_at_first()
+
+    @torch.no_grad()
+    def _remember_at_first(self) -> None:
+        """Forget gates open (Jozefowicz et al., ICML 2015): gradients reach back over the whole drive."""
+        n = self.config.units
+        for name, bias in self.recurrent.named_parameters():
+            if name.startswith("bias_ih"):
+                bias[n : 2 * n] = 1.0
+
+    def prepare(
+        self, unit: Float[Tensor, "N P"], voltage: Float[Tensor, "_ T"], targets: tuple[Tensor, ...], deviation: float
+    ) -> None:
+        self.log_peak_deviation.fill_(deviation)
+
+    def forward(self, unit: Float[Tensor, "B P"], voltage: Float[Tensor, "_ T"]) -> tuple[Tensor, ...]:
+        curve, _ = self.stream(unit, voltage)
+        return (curve,) if self.peak is None else (curve, self.peak(unit)[:, 0])
+
+    def stream(
+        self, unit: Float[Tensor, "B P"], voltage: Float[Tensor, "_ T"], state: LstmState | None = None
+    ) -> tuple[Float[Tensor, "B T"], LstmState]:
+        """The scaled current [B, T] of a stretch of drive and the state at its end; None: at rest."""
+        channels = sequence_inputs(unit, voltage if self.config.sees_voltage else None, voltage.shape[1])
+        hidden, state = self.recurrent(channels, state)
+        return self.head(self.dropout(hidden))[:, :, 0], state
+
+    def loss(self, unit: Float[Tensor, "B P"], voltage: Float[Tensor, "_ T"], targets: tuple[Tensor, ...]) -> Tensor:
+        return curve_error(self(unit, voltage), targets, self.log_peak_deviation)

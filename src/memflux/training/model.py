@@ -1,0 +1,71 @@
+"""What every architecture answers: scaled parameters and voltage to scaled curves.
+
+B is the batch, P the number of parameters, T the number of times. The outputs of a model are what
+its output scaling makes of a current: (shape [B, T], log peak [B]) for "peaks", (current [B, T],)
+for "published".
+"""
+
+import abc
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class AbstractModel(nn.Module, abc.ABC):
+    """A network between scaled numbers; what is measured on a training set are buffers, set by `prepare`."""
+
+    config: Any  # the frozen config it was built from
+    output: str  # kind of output scaling: "peaks" or "published"
+
+    def prepare(
+        self,
+        unit: Float[Tensor, "N P"],
+        voltage: Float[Tensor, "_ T"],
+        targets: tuple[Tensor, ...],
+        deviation: float,
+    ) -> None:
+        """Measure on a training set (float64) what is not learned; `deviation` is that of ln(peak)."""
+
+    @abc.abstractmethod
+    def forward(self, unit: Float[Tensor, "B P"], voltage: Float[Tensor, "_ T"]) -> tuple[Tensor, ...]:
+        """Scaled curves; `voltage` has one row for all or one each."""
+
+    @abc.abstractmethod
+    def loss(self, unit: Float[Tensor, "B P"], voltage: Float[Tensor, "_ T"], targets: tuple[Tensor, ...]) -> Tensor:
+        """What training lowers, a scalar: the mean over the batch."""
+
+    def groups(self, weight_decay: float) -> list[dict[str, object]]:
+        """Parameter groups of the optimiser; biases do not decay."""
+        named = list(self.named_parameters())
+        return [
+            {"params": [p for name, p in named if "bias" not in name], "weight_decay": weight_decay},
+            {"params": [p for name, p in named if "bias" in name], "weight_decay": 0.0},
+        ]
+
+
+def curve_error(outputs: tuple[Tensor, ...], targets: tuple[Tensor, ...], deviation: Tensor) -> Tensor:
+    """Mean squared error of scaled curves; an error of the log peak counts as the curve's that it causes."""
+    error = (outputs[0] - targets[0]).square().mean()
+    if len(outputs) == 1:
+        return error
+    weight = targets[0].square().mean(1)
+    return error + (deviation * (outputs[1] - targets[1])).square().mul(weight).mean()
+
+
+class PeakHead(nn.Sequential):
+    """Scaled parameters [B, P] to the standardised log peak [B, 1], beside a model of the shape."""
+
+    def __init__(self, inputs: int, width: int = 64) -> None:
+        super().__init__(nn.Linear(inputs, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 1))
+
+
+def sequence_inputs(
+    unit: Float[Tensor, "B P"], voltage: Float[Tensor, "_ T"] | None, times: int
+) -> Float[Tensor, "B T C"]:
+    """The voltage, where one is given, and the parameters expanded in time, as channels."""
+    channels = unit[:, None, :].expand(-1, times, -1)
+    if voltage is None:
+        return channels
+    return torch.cat([voltage.expand(len(unit), -1)[:, :, None], channels], dim=2)

@@ -1,0 +1,87 @@
+"""How the optimiser runs, and what a training tells of itself on the way."""
+
+import dataclasses
+import math
+from typing import Self
+
+from memflux.errors import check_choice, check_integer, check_number
+from memflux.training.lstm import LstmConfig
+from memflux.training.models import Config
+from memflux.training.spectral import SpectralConfig
+
+CHECKS = 60  # times the validation error is looked at
+WARM_UP = 0.05  # share of the steps
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Schedule:
+    """Adam or AdamW, a short warm-up, then a cosine to zero (or a constant rate, as published)."""
+
+    epochs: int | None = None
+    """Passes over the training set; None: as many as make 2,500 steps, and at least 100."""
+    batch_size: int = 1024
+    """Devices a step; a smaller training set is one step."""
+    optimiser: str = "adamw"
+    """adamw, or adam as published (where the decay is part of the gradient)."""
+    learning_rate: float = 1e-2
+    """Largest step size, reached after 5 % of the steps."""
+    decay: str = "cosine"
+    """What follows the warm-up: cosine (to zero) or constant."""
+    weight_decay: float = 0.1
+    """Decay of the weights (not the biases)."""
+    clip: float | None = None
+    """Largest norm of the gradient; None: as it is."""
+    patience: int | None = None
+    """Looks at the validation error (60 a training) without a new best after which training ends; None: never."""
+    precision: str = "float32"
+    """float32, or bfloat16: mixed, on a GPU that has it."""
+    threads: int = 1
+    """Threads of torch: small networks are slower on several, tenfold where cores are shared."""
+
+    def __post_init__(self) -> None:
+        check_integer("threads", self.threads, low=1, high=1024)
+        if self.epochs is not None:
+            check_integer("epochs", self.epochs, low=1, high=10_000_000)
+        check_integer("batch_size", self.batch_size, low=1, high=10_000_000)
+        check_choice("optimiser", self.optimiser, ("adamw", "adam"))
+        check_number("learning_rate", self.learning_rate, low=1e-9, high=10.0)
+        check_choice("decay", self.decay, ("cosine", "constant"))
+        check_number("weight_decay", self.weight_decay, low=0.0, high=100.0)
+        if self.clip is not None:
+            check_number("clip", self.clip, low=1e-9, high=1e9)
+        if self.patience is not None:
+            check_integer("patience", self.patience, low=1, high=10_000)
+        check_choice("precision", self.precision, ("float32", "bfloat16"))
+
+    @classmethod
+    def of(cls, config: Config) -> Self:
+        """The schedule an architecture is best trained with."""
+        match config:
+            case SpectralConfig():
+                return cls()
+            case LstmConfig():
+                return cls(epochs=300, batch_size=64, learning_rate=3e-3, weight_decay=0.0, clip=1.0)
+
+    def epochs_for(self, count: int) -> int:
+        """Epochs for a training set of `count` devices."""
+        return self.epochs or max(100, 2500 // -(-count // self.batch_size))
+
+    def rate(self, step: int, steps: int) -> float:
+        """Step size of step `step` (from 0) of `steps`."""
+        warm = max(1, int(WARM_UP * steps))
+        if step < warm:
+            return self.learning_rate * (step + 1) / warm
+        if self.decay == "constant":
+            return self.learning_rate
+        return self.learning_rate * 0.5 * (1.0 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """What `on_progress` is told."""
+
+    epoch: int  # finished
+    epochs: int
+    loss: float  # of the training set, over the epoch
+    validation: float  # mean nMAE in A of the validation set
+    pieces: int = 1  # parts that a batch is computed in; more than 1 after memory ran out
