@@ -1,6 +1,6 @@
 # Everything a person types. `make setup` is safe to repeat: what is done is skipped.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow bench datasets lint types clean
+.PHONY: help setup demo test test-slow bench datasets pretrained lint types clean
 BIN := .venv/bin
 # Where `make datasets` puts them, and which of datasets/*.yaml it makes.
 DATASETS ?= $${XDG_CACHE_HOME:-$$HOME/.cache}/memflux/datasets
@@ -28,6 +28,9 @@ bench: setup ## every claim with its bar; writes benchmarks/results and docs/ben
 
 datasets: setup ## the published data sets, into ~/.cache/memflux/datasets; again: go on (NAMES="2d 9d", DATASETS=)
 	set -e; for name in $(NAMES); do $(BIN)/memflux campaign run datasets/$$name.yaml --out "$(DATASETS)/$$name"; done
+
+pretrained: setup ## the surrogates that ship with the package, from their data sets (half an hour each; NAMES=9d)
+	$(BIN)/python benchmarks/pretrained.py $(if $(filter command line,$(origin NAMES)),$(NAMES))
 
 lint: setup ## style and layering
 	$(BIN)/ruff check .

@@ -61,7 +61,7 @@ def test_a_data_set_without_a_space_needs_one(folders):
     assert run("train", folders / "nameless", "--out", folders / "other", *words).exit_code == 0
 
 
-@pytest.mark.parametrize("words", [("--model", "lstm"), ("--epochs", "0")])
+@pytest.mark.parametrize("words", [("--model", "forest"), ("--epochs", "0")])
 def test_bad_options_are_one_sentence(folders, words):
     result = run("train", folders / "data", "--out", folders / "bad", *words)
     assert isinstance(result.exception, InvalidValue)

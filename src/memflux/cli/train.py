@@ -1,5 +1,6 @@
 """`memflux train` and `memflux evaluate`: from a data set to a surrogate, and how good it is."""
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,22 +24,36 @@ def train(
     out: Annotated[Path, typer.Option("--out", help="Folder to write the surrogate to.")],
     seed: Annotated[int, typer.Option("--seed", help="Seed of the weights and of the order of the batches.")] = 0,
     epochs: Annotated[int | None, typer.Option("--epochs", help="Passes over the training set.")] = None,
-    model: Annotated[str, typer.Option("--model", help="Kind of model: spectral.")] = "spectral",
+    model: Annotated[
+        str, typer.Option("--model", help="Architecture: spectral, lstm, hybrid or neural_ode.")
+    ] = "spectral",
+    minutes: Annotated[
+        float | None,
+        typer.Option("--minutes", help="Save and exit with 75 after this long; the same command goes on."),
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="Where torch computes: cpu or cuda.")] = "cpu",
     space: Annotated[str, typer.Option("--space", help="Preset space, where the data set names none.")] = "",
     as_json: Json = False,
 ) -> None:
     """Train a surrogate on a data set and save it as a folder.
 
+    What it has learned is saved beside the folder about once a minute: interrupted, the same command goes on.
+
     Example: memflux train runs/5d --out runs/surrogate --seed 1
     """
+    from memflux.platform.launching.command import STOPPED
     from memflux.training.checkpoint import check_target
     from memflux.training.loop import fit
-    from memflux.training.models import MODELS
+    from memflux.training.models import CONFIGS, MODELS
+    from memflux.training.resume import Paused
     from memflux.training.schedule import Schedule, Step
 
-    check_choice("model", model, MODELS)
+    config = CONFIGS[check_choice("model", model, MODELS)]()
     check_target(out)  # before minutes are spent
-    schedule = Schedule(epochs=epochs)
+    schedule = Schedule.of(config)
+    if epochs is not None:
+        schedule = dataclasses.replace(schedule, epochs=epochs)
+    checkpoint = out.with_name(f"{out.name}.training")
     data = _open(dataset)
     with progress(quiet=as_json) as bar:
         task = bar.add_task("train", total=None, note="")
@@ -47,17 +62,26 @@ def train(
             note = f"validation nMAE {100 * step.validation:.3f} %"
             bar.update(task, total=step.epochs, completed=step.epoch, note=note)
 
-        surrogate = fit(
-            data.devices,
-            data.drive,
-            data.traces,
-            _space(data, space),
-            schedule=schedule,
-            seed=seed,
-            dataset_hash=data.content_hash,
-            on_progress=show,
-        )
+        try:
+            surrogate = fit(
+                data.devices,
+                data.drive,
+                data.traces,
+                _space(data, space),
+                config,
+                schedule,
+                seed=seed,
+                dataset_hash=data.content_hash,
+                on_progress=show,
+                device=device,
+                checkpoint=checkpoint,
+                seconds=None if minutes is None else 60.0 * minutes,
+            )
+        except Paused as pause:
+            console.print(str(pause))
+            raise typer.Exit(STOPPED) from None
     surrogate.save(out)
+    checkpoint.unlink()
     emit(_summary(surrogate, out), as_json, title="surrogate")
 
 

@@ -109,6 +109,7 @@ def fit(
             "seconds": trainer.seconds + time.perf_counter() - started,
             "history": [dataclasses.asdict(step) for step in trainer.history],
             "test_errors": None,
+            "about": None,
         },
     )
     rows = parts.test & traces.ok

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from memflux.errors import check_bool, check_choice, check_integer, check_names, check_number
-from memflux.training.model import AbstractModel, PeakHead, curve_error, sequence_inputs
+from memflux.training.model import AbstractModel, PeakHead, curve_error, open_forget_gates, sequence_inputs
 
 LstmState = tuple[Float[Tensor, "L B H"], Float[Tensor, "L B H"]]
 """Hidden and cell state of every layer: where a stream of voltages left off."""
@@ -80,15 +80,7 @@ class Lstm(AbstractModel):
         self.head = nn.Linear(config.units, 1)
         self.peak = PeakHead(inputs) if config.output == "peaks" else None
         self.register_buffer("log_peak_deviation", torch.ones(()))
-        self._remember_at_first()
-
-    @torch.no_grad()
-    def _remember_at_first(self) -> None:
-        """Forget gates open (Jozefowicz et al., ICML 2015): gradients reach back over the whole drive."""
-        n = self.config.units
-        for name, bias in self.recurrent.named_parameters():
-            if name.startswith("bias_ih"):
-                bias[n : 2 * n] = 1.0
+        open_forget_gates(self.recurrent)
 
     def prepare(
         self, unit: Float[Tensor, "N P"], voltage: Float[Tensor, "_ T"], targets: tuple[Tensor, ...], deviation: float

@@ -48,10 +48,22 @@ class AbstractModel(nn.Module, abc.ABC):
 def curve_error(outputs: tuple[Tensor, ...], targets: tuple[Tensor, ...], deviation: Tensor) -> Tensor:
     """Mean squared error of scaled curves; an error of the log peak counts as the curve's that it causes."""
     error = (outputs[0] - targets[0]).square().mean()
-    if len(outputs) == 1:
-        return error
+    return error if len(outputs) == 1 else error + peak_error(outputs, targets, deviation)
+
+
+def peak_error(outputs: tuple[Tensor, ...], targets: tuple[Tensor, ...], deviation: Tensor) -> Tensor:
+    """Mean squared error of curves [B, T] that their log peaks [B] cause, to first order."""
     weight = targets[0].square().mean(1)
-    return error + (deviation * (outputs[1] - targets[1])).square().mul(weight).mean()
+    return (deviation * (outputs[1] - targets[1])).square().mul(weight).mean()
+
+
+@torch.no_grad()
+def open_forget_gates(recurrent: nn.LSTM) -> None:
+    """Forget gates open (Jozefowicz et al., ICML 2015): gradients reach back over the whole drive."""
+    n = recurrent.hidden_size
+    for name, bias in recurrent.named_parameters():
+        if name.startswith("bias_ih"):
+            bias[n : 2 * n] = 1.0
 
 
 class PeakHead(nn.Sequential):
@@ -68,4 +80,5 @@ def sequence_inputs(
     channels = unit[:, None, :].expand(-1, times, -1)
     if voltage is None:
         return channels
-    return torch.cat([voltage.expand(len(unit), -1)[:, :, None], channels], dim=2)
+    # shape and not len, which torch.export takes for a constant
+    return torch.cat([voltage.expand(unit.shape[0], -1)[:, :, None], channels], dim=2)

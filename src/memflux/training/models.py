@@ -3,12 +3,19 @@
 from collections.abc import Mapping
 
 from memflux.errors import check_choice
+from memflux.training.hybrid import Hybrid, HybridConfig
 from memflux.training.lstm import Lstm, LstmConfig
 from memflux.training.model import AbstractModel
+from memflux.training.neural_ode import NeuralOde, NeuralOdeConfig
 from memflux.training.spectral import Spectral, SpectralConfig
 
-Config = SpectralConfig | LstmConfig
-CONFIGS: dict[str, type[Config]] = {"spectral": SpectralConfig, "lstm": LstmConfig}
+Config = SpectralConfig | LstmConfig | HybridConfig | NeuralOdeConfig
+CONFIGS: dict[str, type[Config]] = {
+    "spectral": SpectralConfig,
+    "lstm": LstmConfig,
+    "hybrid": HybridConfig,
+    "neural_ode": NeuralOdeConfig,
+}
 MODELS = tuple(CONFIGS)
 
 
@@ -19,6 +26,10 @@ def build(config: Config, *, inputs: int, times: int) -> AbstractModel:
             return Spectral(config, inputs=inputs, times=times)
         case LstmConfig():
             return Lstm(config, inputs=inputs, times=times)
+        case HybridConfig():
+            return Hybrid(config, inputs=inputs, times=times)
+        case NeuralOdeConfig():
+            return NeuralOde(config, inputs=inputs, times=times)
 
 
 def name_of(config: Config) -> str:

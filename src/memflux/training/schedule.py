@@ -5,29 +5,32 @@ import math
 from typing import Self
 
 from memflux.errors import check_choice, check_integer, check_number
+from memflux.training.hybrid import HybridConfig
 from memflux.training.lstm import LstmConfig
 from memflux.training.models import Config
+from memflux.training.neural_ode import NeuralOdeConfig
 from memflux.training.spectral import SpectralConfig
 
 CHECKS = 60  # times the validation error is looked at
+OPTIMISERS = ("muon", "adamw", "adam")
 WARM_UP = 0.05  # share of the steps
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Schedule:
-    """Adam or AdamW, a short warm-up, then a cosine to zero (or a constant rate, as published)."""
+    """The optimiser, a short warm-up, then a cosine to zero (or a constant rate, as published)."""
 
     epochs: int | None = None
-    """Passes over the training set; None: as many as make 2,500 steps, and at least 100."""
-    batch_size: int = 1024
+    """Passes over the training set; None: as many as make 5,000 steps, and at least 100."""
+    batch_size: int = 512
     """Devices a step; a smaller training set is one step."""
-    optimiser: str = "adamw"
-    """adamw, or adam as published (where the decay is part of the gradient)."""
-    learning_rate: float = 1e-2
+    optimiser: str = "muon"
+    """muon (hidden matrices by Muon, the rest by Adam), adamw, or adam as published (the decay in the gradient)."""
+    learning_rate: float = 1e-1
     """Largest step size, reached after 5 % of the steps."""
     decay: str = "cosine"
     """What follows the warm-up: cosine (to zero) or constant."""
-    weight_decay: float = 0.1
+    weight_decay: float = 0.05
     """Decay of the weights (not the biases)."""
     clip: float | None = None
     """Largest norm of the gradient; None: as it is."""
@@ -43,7 +46,7 @@ class Schedule:
         if self.epochs is not None:
             check_integer("epochs", self.epochs, low=1, high=10_000_000)
         check_integer("batch_size", self.batch_size, low=1, high=10_000_000)
-        check_choice("optimiser", self.optimiser, ("adamw", "adam"))
+        check_choice("optimiser", self.optimiser, OPTIMISERS)
         check_number("learning_rate", self.learning_rate, low=1e-9, high=10.0)
         check_choice("decay", self.decay, ("cosine", "constant"))
         check_number("weight_decay", self.weight_decay, low=0.0, high=100.0)
@@ -56,15 +59,20 @@ class Schedule:
     @classmethod
     def of(cls, config: Config) -> Self:
         """The schedule an architecture is best trained with."""
+        adam = cls(epochs=300, batch_size=64, optimiser="adamw", learning_rate=3e-3, weight_decay=0.0, clip=1.0)
         match config:
             case SpectralConfig():
                 return cls()
             case LstmConfig():
-                return cls(epochs=300, batch_size=64, learning_rate=3e-3, weight_decay=0.0, clip=1.0)
+                return adam
+            case HybridConfig():
+                return adam
+            case NeuralOdeConfig():
+                return dataclasses.replace(adam, batch_size=128, learning_rate=2e-2)
 
     def epochs_for(self, count: int) -> int:
         """Epochs for a training set of `count` devices."""
-        return self.epochs or max(100, 2500 // -(-count // self.batch_size))
+        return self.epochs or max(100, 5000 // -(-count // self.batch_size))
 
     def rate(self, step: int, steps: int) -> float:
         """Step size of step `step` (from 0) of `steps`."""

@@ -27,15 +27,15 @@ RIDGE = 1e-3
 class SpectralConfig:
     """Architecture of a `Spectral` model."""
 
-    components: int = 32
+    components: int = 128
     """Basis curves kept; fewer where the training set spans fewer."""
     degree: int = 1
     """Degree of the polynomial that the networks correct: 0, 1 or 2."""
-    members: int = 4
+    members: int = 2
     """Networks that are trained side by side and averaged."""
-    width: int = 64
+    width: int = 128
     """Units of each hidden layer."""
-    layers: int = 4
+    layers: int = 8
     """Hidden layers of each network."""
 
     def __post_init__(self) -> None:
@@ -90,6 +90,14 @@ class Spectral(AbstractModel):
             self.biases.append(torch.rand(config.members, 1, fan_out) * 2.0 - 1.0)
         with torch.no_grad():
             self.biases[-1].zero_()
+
+    def groups(self, weight_decay: float) -> list[dict[str, object]]:
+        """First and last matrix apart: they map parameters and coefficients, not features, and do not decay."""
+        first, *hidden, last = self.weights
+        return [
+            {"params": hidden, "weight_decay": weight_decay, "hidden": True},
+            {"params": [first, last, *self.biases], "weight_decay": 0.0},
+        ]
 
     @torch.no_grad()
     def prepare(

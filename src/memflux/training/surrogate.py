@@ -36,7 +36,7 @@ PRECISIONS = {"float64": torch.float64, "float32": torch.float32}
 CHUNK = 4096  # devices evaluated at once
 KEYS = ("format", "memflux", "model", "config", "space", "drive", "samples", "scaling", "record")
 RECORD = (
-    "seed", "schedule", "fractions", "split", "dropped", "dataset_hash", "seconds", "history", "test_errors",
+    "seed", "schedule", "fractions", "split", "dropped", "dataset_hash", "seconds", "history", "test_errors", "about",
 )  # fmt: skip
 
 
@@ -45,7 +45,8 @@ class Surrogate:
     """A Predictor and Differentiable that answers for one space, family of drive and number of cycles.
 
     Traces carry `inside` (within the training space) and a sentence a device. `record` is what
-    training measured: seed, split, dropped rows, seconds, history, data set hash, test errors.
+    training measured: seed, split, dropped rows, seconds, history, data set hash, test errors; and
+    `about`, where somebody said it: how the data were made, the licence.
     """
 
     module: AbstractModel
@@ -84,6 +85,10 @@ class Surrogate:
         result = evaluate(self, devices, drive, traces, self.published).to_dict()
         errors = {key: result[key] for key in ("count", "nmae", "nmae_scaled")}
         return dataclasses.replace(self, record={**self.record, "test_errors": errors})
+
+    def described(self, about: Mapping[str, str]) -> Self:
+        """The same surrogate with notes for its readers in its record."""
+        return dataclasses.replace(self, record={**self.record, "about": dict(about)})
 
     def save(self, folder: str | Path) -> None:
         """Write the folder, at once or not at all; an older surrogate there is replaced."""

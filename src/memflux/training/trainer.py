@@ -18,6 +18,7 @@ from torch import Tensor
 
 from memflux.metrics import nmae
 from memflux.training.model import AbstractModel
+from memflux.training.muon import Muon
 from memflux.training.resume import Resume
 from memflux.training.scaling import OutputScaling
 from memflux.training.schedule import CHECKS, Schedule, Step
@@ -74,7 +75,7 @@ class Trainer:
         self.outputs, self.schedule, self.seed, self.device, self.group = outputs, schedule, seed, device, group
         self.epochs = schedule.epochs_for(len(train))
         self.batches = -(-len(train) // schedule.batch_size)
-        kind = torch.optim.AdamW if schedule.optimiser == "adamw" else torch.optim.Adam
+        kind = {"muon": Muon, "adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[schedule.optimiser]
         self.optimiser = kind(module.groups(schedule.weight_decay), lr=schedule.learning_rate)
         self.epoch, self.pieces, self.seconds, self.looks_since_best = 0, 1, 0.0, 0
         self.history: list[Step] = []

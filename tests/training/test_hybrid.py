@@ -1,0 +1,131 @@
+"""The hybrid model: its two branches, its configs, and that it learns."""
+
+import numpy as np
+import pytest
+import torch
+
+from memflux.compact import CompactModel
+from memflux.errors import InvalidValue
+from memflux.metrics import nmae
+from memflux.space import Space
+from memflux.training.data import split
+from memflux.training.hybrid import Hybrid, HybridConfig
+from memflux.training.loop import fit
+from memflux.training.losses import composite_loss
+from memflux.training.model import peak_error
+from memflux.training.schedule import Schedule
+
+SPACE = Space.preset("5d-parametric")
+TIMES = 21
+
+
+def built(**fields):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Hybrid(HybridConfig(filters=4, units=6, width=8, **fields), inputs=3, times=TIMES).double()
+
+
+def example(count=5):
+    """Scaled parameters, voltages one each, and targets."""
+    generator = torch.Generator().manual_seed(1)
+    unit, voltage, shape = (torch.rand(count, n, generator=generator, dtype=torch.float64) for n in (3, TIMES, TIMES))
+    return unit, voltage, (2 * shape - 1, shape[:, 0])
+
+
+@pytest.mark.parametrize("conditioned", [True, False])
+@pytest.mark.parametrize("kernel", [1, 4, 5])
+def test_the_sequence_branch_looks_back_only(conditioned, kernel):
+    model = built(conditioned=conditioned, kernel=kernel)
+    unit, voltage, _ = example()
+    later = voltage.clone()
+    later[:, 9] += 0.5
+    with torch.no_grad():
+        features = model.features(unit)
+        before, after = model.sequence(voltage, features), model.sequence(later, features)
+        (curve, log_peak), (curve_after, log_peak_after) = model(unit, voltage), model(unit, later)
+    assert before.shape == (5, TIMES, 6)
+    torch.testing.assert_close(after[:, :9], before[:, :9], rtol=0, atol=0)
+    torch.testing.assert_close(curve_after[:, :9], curve[:, :9], rtol=0, atol=0)
+    torch.testing.assert_close(log_peak_after, log_peak, rtol=0, atol=0)
+    assert ((curve_after - curve)[:, 9:].abs() > 1e-9).all()  # it remembers
+
+
+def test_parameters_reach_the_sequence_only_where_it_is_conditioned():
+    unit, voltage, _ = example()
+    with torch.no_grad():
+        for conditioned in (True, False):
+            model = built(conditioned=conditioned)
+            sequence = model.sequence(voltage[:1], model.features(unit)).expand(5, -1, -1)
+            assert torch.equal(sequence[0], sequence[1]) is not conditioned
+            curves = model(unit, voltage[:1])[0]
+            assert (curves[0] - curves[1]).abs().max() > 1e-4  # the dense layers see them either way
+
+
+@pytest.mark.parametrize("conditioned", [True, False])
+def test_one_voltage_for_all_is_that_voltage_each(conditioned):
+    model = built(conditioned=conditioned)
+    unit, voltage, _ = example()
+    with torch.no_grad():
+        for one, each in zip(model(unit, voltage[:1]), model(unit, voltage[:1].expand(5, -1)), strict=True):
+            torch.testing.assert_close(one, each, rtol=1e-12, atol=1e-12)
+
+
+def test_kernel_may_be_longer_than_the_parameters():
+    model = built(kernel=9)
+    unit, voltage, _ = example()
+    assert model(unit, voltage)[0].shape == (5, TIMES)
+
+
+@pytest.mark.parametrize("output", ["peaks", "published"])
+def test_loss_is_the_composite_one_and_that_of_the_peak(output):
+    model = built(output=output, alpha=0.3, peak_weight=2.0, peak_threshold=0.4)
+    unit, voltage, targets = example()
+    targets = targets if output == "peaks" else targets[:1]
+    model.prepare(unit, voltage, targets, 0.7)
+    with torch.no_grad():
+        outputs = model(unit, voltage)
+        wanted = composite_loss(outputs[0], targets[0], 0.3, 2.0, 0.4)
+        if output == "peaks":
+            wanted += peak_error(outputs, targets, torch.tensor(0.7))
+        torch.testing.assert_close(model.loss(unit, voltage, targets), wanted, check_dtype=False)
+    assert len(outputs) == len(targets)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"filters": 0},
+        {"kernel": 0},
+        {"units": 0},
+        {"width": 0},
+        {"alpha": 1.5},
+        {"peak_weight": -1.0},
+        {"peak_threshold": 2.0},
+        {"output": "peak"},
+    ],
+)
+def test_bad_configs_are_refused(change):
+    with pytest.raises(InvalidValue, match=next(iter(change))):
+        HybridConfig(**change)
+
+
+def test_config_survives_its_dictionary():
+    config = HybridConfig(kernel=3, conditioned=False)
+    assert HybridConfig.from_dict(config.to_dict()) == config
+    with pytest.raises(InvalidValue, match="'filter' is not a field of a hybrid model; did you mean 'filters'"):
+        HybridConfig.from_dict({"filter": 3})
+
+
+@pytest.mark.parametrize("conditioned", [True, False])
+def test_it_learns_the_compact_model(conditioned):
+    """Clearly better than the mean curve."""
+    devices, drive = SPACE.sample(150, seed=0)
+    traces = CompactModel(samples=16)(devices, drive)
+    config = HybridConfig(filters=4, kernel=3, units=12, width=24, conditioned=conditioned)
+    schedule = Schedule(epochs=60, batch_size=32, optimiser="adamw", learning_rate=1e-2, weight_decay=0.0)
+    surrogate = fit(devices, drive, traces, SPACE, config, schedule)
+    parts = split(devices, drive)
+    truth = traces.current[parts.test]
+    mean = traces.current[parts.train].mean(axis=0)
+    baseline = nmae(np.broadcast_to(mean, truth.shape), truth).mean()
+    assert surrogate.test_errors["nmae"]["mean"] < 0.3 * baseline
