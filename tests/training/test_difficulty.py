@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from memflux.training import difficulty
 from memflux.training.difficulty import Difficulty
 
 
@@ -30,12 +31,13 @@ def test_sizes_are_found_up_to_a_few_per_cent(example):
 def test_a_spread_that_tells_the_size_is_used(example):
     unit, current, _, error = example
     hidden = np.exp(np.random.default_rng(1).standard_normal((400, 1))) * np.ones(25)
-    difficulty = Difficulty.fit(unit, current, error * hidden, hidden, cycles=1, seed=0)
-    up = difficulty(unit, current, 2.0 * hidden) / difficulty(unit, current, hidden)
+    fitted = Difficulty.fit(unit, current, error * hidden, hidden, cycles=1, seed=0)
+    up = fitted(unit, current, 2.0 * hidden) / fitted(unit, current, hidden)
     assert np.median(up) == pytest.approx(2.0, rel=0.15)
 
 
-def test_global_random_state_stays_and_the_seed_decides(example):
+def test_global_random_state_stays_and_the_seed_decides(example, monkeypatch):
+    monkeypatch.setattr(difficulty, "STEPS", 20)
     unit, current, _, error = example
     torch.manual_seed(5)
     before = torch.get_rng_state()
@@ -44,10 +46,11 @@ def test_global_random_state_stays_and_the_seed_decides(example):
     assert first == second != third
 
 
-def test_round_trip_and_factors(example):
+def test_round_trip_and_factors(example, monkeypatch):
+    monkeypatch.setattr(difficulty, "STEPS", 20)
     unit, current, _, error = example
-    difficulty = Difficulty.fit(unit, current, error, None, 1, 0)
-    again = Difficulty.from_dict(json.loads(json.dumps(difficulty.to_dict(), allow_nan=False)))
-    sizes = difficulty(unit, current, None)
+    fitted = Difficulty.fit(unit, current, error, None, 1, 0)
+    again = Difficulty.from_dict(json.loads(json.dumps(fitted.to_dict(), allow_nan=False)))
+    sizes = fitted(unit, current, None)
     np.testing.assert_array_equal(again(unit, current, None), sizes)
-    np.testing.assert_allclose(difficulty.scaled(np.full(25, 3.0))(unit, current, None), 3.0 * sizes)
+    np.testing.assert_allclose(fitted.scaled(np.full(25, 3.0))(unit, current, None), 3.0 * sizes)

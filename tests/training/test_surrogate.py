@@ -79,7 +79,8 @@ def test_gradient_agrees_with_finite_differences(surrogate, asked, kind):
     target = surrogate(devices[:1], drive).cycle(-1).current[0]
     cost = CurveCost(kind=kind, target=target)
     value, gradient = surrogate.value_and_gradient(devices[1:6], drive, cost)
-    value_fd, gradient_fd = finite_difference_gradient(surrogate, devices[1:6], drive, cost, surrogate.parameters, 1e-6)
+    step = {"curve": 1e-5, "log_curve": 1e-6}[kind]  # |.| of a logarithm has kinks, which a short step meets less
+    value_fd, gradient_fd = finite_difference_gradient(surrogate, devices[1:6], drive, cost, surrogate.parameters, step)
     np.testing.assert_allclose(value, value_fd, rtol=1e-12)
     scale = np.abs(gradient_fd).max(axis=0)
     np.testing.assert_allclose(gradient / scale, gradient_fd / scale, atol=1e-5)
@@ -97,7 +98,7 @@ def test_drive_parameters_are_inputs(small_fit, model):
     assert traces.inside.all()
     cost = CurveCost(kind="curve", target=traces.cycle(-1).current[0])
     _, gradient = surrogate.value_and_gradient(devices[1:], drive[1:], cost)
-    _, gradient_fd = finite_difference_gradient(surrogate, devices[1:], drive[1:], cost, surrogate.parameters, 1e-6)
+    _, gradient_fd = finite_difference_gradient(surrogate, devices[1:], drive[1:], cost, surrogate.parameters, 1e-5)
     scale = np.abs(gradient_fd).max(axis=0)
     np.testing.assert_allclose(gradient / scale, gradient_fd / scale, atol=1e-5)
     slow = dataclasses.replace(drive, period=np.array([20.0, *drive.period[1:]]))

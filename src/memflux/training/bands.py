@@ -147,7 +147,7 @@ def quantile(scores: Float[np.ndarray, "N ..."], coverage: float) -> np.ndarray:
         raise InvalidValue(
             f"{len(scores)} scores cannot give a coverage of {coverage:g}; give at least {fewest(coverage)}."
         )
-    return np.partition(scores, place - 1, axis=0)[place - 1]
+    return np.asarray(np.partition(scores, place - 1, axis=0)[place - 1])
 
 
 def fewest(coverage: float) -> int:
