@@ -34,7 +34,7 @@ from memflux.waveform import Waveform
 SPACE = Space.preset("16d")
 COUNT, QUICK_COUNT = 1000, 60
 SEEDS = 5
-FRACTIONS = (0.6, 0.1, 0.3)
+FRACTIONS = (0.66, 0.04, 0.3)
 DATASETS = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "memflux" / "datasets"
 
 

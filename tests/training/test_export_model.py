@@ -13,7 +13,6 @@ from memflux.errors import DataError, InvalidValue, MissingDependency
 from memflux.space import Space
 from memflux.training import export as module_under_test
 from memflux.training.export import METADATA, Physical, check_target, export
-from memflux.training.hybrid import HybridConfig
 from memflux.training.lstm import LstmConfig
 from memflux.training.models import build
 from memflux.training.neural_ode import NeuralOdeConfig
@@ -35,8 +34,6 @@ def with_model(surrogate, config, weights=None):
 def whole(surrogate):
     """One trained surrogate of each model; a neural ODE of few steps, since the file has an operation a step."""
     config = surrogate.module.config
-    if isinstance(config, HybridConfig):
-        pytest.skip("torch.export fixes the batch of an LSTM that is given its first state")
     if not isinstance(config, NeuralOdeConfig):
         return surrogate
     return with_model(surrogate, dataclasses.replace(config, stride=16), surrogate.module.state_dict())
@@ -50,12 +47,6 @@ def written(request, whole, tmp_path_factory):
             pytest.importorskip(name)
     path = tmp_path_factory.mktemp("export") / f"surrogate{request.param}"
     return path, export(whole, path)
-
-
-def test_a_model_that_cannot_be_written_is_one_sentence(small_fit, tmp_path):
-    with pytest.raises(InvalidValue, match="a surrogate of the model hybrid cannot be written in the form torch"):
-        export(small_fit("hybrid", epochs=1), tmp_path / "surrogate.pt2")
-    assert list(tmp_path.iterdir()) == []
 
 
 def ask(path, inputs):

