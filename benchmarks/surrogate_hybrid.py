@@ -32,9 +32,9 @@ from memflux.training.surrogate import Surrogate
 from memflux.waveform import Waveform
 
 SPACE = Space.preset("16d")
-COUNT, QUICK_COUNT = 1000, 60
+COUNT, QUICK_COUNT = 1000, 160
 SEEDS = 5
-FRACTIONS = (0.66, 0.04, 0.3)
+FRACTIONS = (0.6, 0.1, 0.3)
 DATASETS = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "memflux" / "datasets"
 
 
@@ -201,7 +201,7 @@ def size(quick: bool) -> Iterator[Row]:
     """per-curve scaled MSE against size of the data set"""
     data = curves(quick)
     truth = data.shape[data.test]
-    for count in (50, QUICK_COUNT) if quick else (125, 250, 500, COUNT):
+    for count in (QUICK_COUNT // 2, QUICK_COUNT) if quick else (125, 250, 500, COUNT):
         values = [float(((shape - truth) ** 2).mean()) for shape, _ in answers(quick, count)]
         known = int((data.known & (data.drawn < count)).sum())
         yield Row(
