@@ -17,7 +17,7 @@ def export(
     """Write a surrogate as one file that needs no memflux: parameters in SI (eV) and voltage in V to current in A.
 
     The file is asked for 16 devices, and kept where it answers as the surrogate does. A data set is
-    written by memflux campaign export.
+    written by memflux campaign export. A recurrent model takes a minute or two.
 
     Example: memflux export runs/surrogate surrogate.onnx
     """
