@@ -4,8 +4,9 @@ Split conformal prediction with normalised scores (Papadopoulos et al., doi 10.1
 Lei et al., doi 10.1080/01621459.2017.1307116): on devices that training never saw, half fit an
 estimate s(b, t) of the error and the other half measure how far true errors exceed it. A quantile
 of |error| / s for each time gives the pointwise band, one of the largest over the curve the band
-of the whole curve (Diquigiovanni et al., arXiv 2106.01792). The coverage holds
-for devices drawn like those of the calibration, on average over them and over calibrations.
+of the whole curve (Diquigiovanni et al., arXiv 2106.01792), once devices with heavier tails are
+levelled. The coverage holds for devices drawn like those of the calibration, on average over them
+and over calibrations.
 """
 
 import dataclasses
@@ -23,6 +24,7 @@ from memflux.traces import Traces
 from memflux.training.difficulty import Difficulty
 from memflux.training.scaling import InputScaling
 from memflux.training.spread import Spread
+from memflux.training.tail import Tail
 from memflux.waveform import Waveform
 
 KINDS = ("pointwise", "curve")
@@ -40,7 +42,7 @@ class Bands:
     """Calibrated bands for one predictor: half width over the peak of the prediction.
 
     pointwise[t] s(b, t)^sharpness at each time, and for the whole curve
-    curve (s(b, t)^2 + floor^2 mean_t s(b, t)^2)^(1/2).
+    curve g(b) (s(b, t)^2 + floor^2 mean_t s(b, t)^2)^(1/2).
     """
 
     coverage: float  # probability that the truth is inside
@@ -49,7 +51,8 @@ class Bands:
     floor: float
     pointwise: Float[np.ndarray, " T"]
     curve: float
-    difficulty: Difficulty
+    difficulty: Difficulty  # s
+    tail: Tail  # g
 
     def around(
         self,
@@ -68,14 +71,16 @@ class Bands:
         size = self.difficulty(unit, prediction.current, spread)
         factor = _pointwise(size, self.sharpness) * self.pointwise
         if kind == "curve":
-            factor = _curve(size, self.floor) * self.curve
+            size = _curve(size, self.floor)
+            factor = size * self.tail(unit, size) * self.curve
         half = factor * np.abs(prediction.current).max(axis=1, keepdims=True)
         return prediction.current - half, prediction.current + half
 
     def to_dict(self) -> dict[str, object]:
         """JSON-ready."""
         numbers = {name: getattr(self, name) for name in ("coverage", "count", "sharpness", "floor", "curve")}
-        return {**numbers, "pointwise": self.pointwise.tolist(), "difficulty": self.difficulty.to_dict()}
+        parts = {"difficulty": self.difficulty.to_dict(), "tail": self.tail.to_dict()}
+        return {**numbers, "pointwise": self.pointwise.tolist(), **parts}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
@@ -85,6 +90,7 @@ class Bands:
         return cls(
             pointwise=check_numbers("pointwise", rest.pop("pointwise"), low=0.0, high=math.inf),
             difficulty=Difficulty.from_dict(rest.pop("difficulty")),
+            tail=Tail.from_dict(rest.pop("tail")),
             **rest,
         )
 
@@ -123,15 +129,19 @@ def calibrate(
     difficulty = Difficulty.fit(of(first)[0], of(first)[1], error[first], of(first)[2], prediction.cycles, seed)
     # Times differ in how heavy the tails are: level them, or the worst sets the band of the whole curve.
     difficulty = difficulty.scaled(quantile(error[first] / difficulty(*of(first)), coverage))
+    whole = _curve(difficulty(*of(first)), FLOOR)
+    tail = Tail.fit(unit[first], whole, (error[first] / whole).max(axis=1))
     size = difficulty(*of(second))
+    whole = _curve(size, FLOOR)
     return Bands(
         coverage=coverage,
         count=int(second.size),
         sharpness=SHARPNESS,
         floor=FLOOR,
         pointwise=quantile(error[second] / _pointwise(size, SHARPNESS), coverage),
-        curve=float(quantile((error[second] / _curve(size, FLOOR)).max(axis=1), coverage)),
+        curve=float(quantile((error[second] / (whole * tail(unit[second], whole))).max(axis=1), coverage)),
         difficulty=difficulty,
+        tail=tail,
     )
 
 

@@ -68,7 +68,7 @@ class Schedule:
             case HybridConfig():
                 return dataclasses.replace(adam, epochs=150, batch_size=128, learning_rate=1e-2, weight_decay=0.1)
             case NeuralOdeConfig():
-                return cls(epochs=300, batch_size=128, weight_decay=0.0, clip=1.0)
+                return cls(epochs=300, batch_size=64, weight_decay=0.0, clip=1.0)
 
     def epochs_for(self, count: int) -> int:
         """Epochs for a training set of `count` devices."""
