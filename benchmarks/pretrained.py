@@ -6,7 +6,6 @@ from pathlib import Path
 import memflux
 import published
 from memflux import Surrogate
-from memflux.training.spectral import SpectralConfig
 
 FOLDER = Path(memflux.__file__).parent / "pretrained"
 COUNTS = {"5d-parametric": 20_000, "9d": 20_000}  # as published
@@ -21,7 +20,7 @@ def main() -> None:
     options = parser.parse_args()
     for name in options.names:
         count = options.count or COUNTS[name]
-        published.trained(name, count, SpectralConfig()).described(about(name, count)).save(FOLDER / name)
+        published.trained(name, count).described(about(name, count)).save(FOLDER / name)
         size = sum(file.stat().st_size for file in (FOLDER / name).iterdir())
         assert size < LARGEST, f"{name} takes {size} bytes"
         print(name, Surrogate.load(FOLDER / name).test_errors)

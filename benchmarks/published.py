@@ -4,7 +4,6 @@ Curves are made by the compiled engine into a cache folder, resumable, and used 
 an independent draw of 2,000 devices.
 """
 
-import dataclasses
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -16,8 +15,6 @@ from memflux.platform.campaigns.executor_ray import RayExecutor
 from memflux.platform.cluster import local_cluster
 from memflux.traces import Traces
 from memflux.training.loop import fit
-from memflux.training.models import Config, name_of
-from memflux.training.schedule import Schedule
 from memflux.waveform import Waveform
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "memflux" / "published"
@@ -37,37 +34,33 @@ class Curves(NamedTuple):
 def dataset(name: str, count: int, seed: int = 0) -> Dataset:
     """At least `count` devices of a preset space, made now where the cache lacks them."""
     folder = CACHE / (f"{name}-{seed}" if seed else name)
-    if not (folder / "manifest.json").exists() or len(Dataset.open(str(folder))) < count:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with local_cluster(None):
-            campaign = Campaign(space=name, count=count, seed=seed, engine="compiled", shard_size=16)
-            runner.run(campaign, str(folder), RayExecutor())
+    if (folder / "manifest.json").exists() and len(found := Dataset.open(str(folder))) >= count:
+        return found
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with local_cluster(None):
+        campaign = Campaign(space=name, count=count, seed=seed, engine="compiled", shard_size=16)
+        runner.run(campaign, str(folder), RayExecutor())
     return Dataset.open(str(folder))
-
-
-def curves(name: str, count: int, seed: int = 0) -> Curves:
-    """The first `count` devices of `dataset`."""
-    data = dataset(name, count, seed)
-    return Curves(data.devices[:count], data.drive[:count] if data.drive.batch else data.drive, data.traces[:count])
 
 
 def tests(name: str) -> Curves:
     """2,000 devices that no training sees."""
-    return curves(name, TESTED, TEST_SEED)
+    return _first(dataset(name, TESTED, TEST_SEED), TESTED)
 
 
-def trained(name: str, count: int, config: Config, schedule: Schedule | None = None, seed: int = 0) -> Surrogate:
-    """A surrogate of `count` curves with its errors on `tests`; goes on where it was interrupted, then is kept."""
-    tag = f"{name}-{name_of(config)}-{count}-{seed}"
-    train, data = curves(name, count), dataset(name, count)
+def trained(name: str, count: int) -> Surrogate:
+    """A spectral one of `count` curves with its errors on `tests`; goes on where it was interrupted, then is kept."""
+    data = dataset(name, count)
     surrogate = fit(
-        *train,
-        dataclasses.replace(Space.preset(name), cycles=train.drive.cycles),
-        config,
-        schedule,
-        seed,
-        FRACTIONS,
-        data.content_hash,
-        checkpoint=CACHE / f"{tag}.training",
+        *_first(data, count),
+        Space.preset(name),
+        fractions=FRACTIONS,
+        dataset_hash=data.content_hash,
+        checkpoint=CACHE / f"{name}-{count}.training",
     )
     return surrogate.tested(*tests(name))
+
+
+def _first(data: Dataset, count: int) -> Curves:
+    drive = data.drive
+    return Curves(data.devices[:count], drive if drive.batch is None else drive[:count], data.traces[:count])

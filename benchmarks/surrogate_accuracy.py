@@ -15,7 +15,6 @@ from harness import Row
 from memflux import Solver, Space, Surrogate
 from memflux.metrics import nmae, on_off_ratio, symmetry
 from memflux.training.evaluate import Evaluation, evaluate
-from memflux.training.spectral import SpectralConfig
 
 # space: curves, bar of the mean [%], published mean of the scaled error [%]
 SPACES = {
@@ -35,7 +34,7 @@ def five_parametric(quick: bool) -> Iterator[Row]:
     published.dataset("5d-parametric", count)
     published.tests("5d-parametric")
     began = time.perf_counter()
-    surrogate = published.trained("5d-parametric", count, SpectralConfig())
+    surrogate = published.trained("5d-parametric", count)
     seconds = surrogate.record["seconds"]
     result = _evaluation(surrogate, "5d-parametric")
     error = 100 * result.nmae
@@ -54,7 +53,7 @@ def spaces(quick: bool) -> Iterator[Row]:
 
 
 def _space(name: str, count: int, bar: float, beside: float) -> Iterator[Row]:
-    surrogate = published.trained(name, count, SpectralConfig())
+    surrogate = published.trained(name, count)
     result = _evaluation(surrogate, name)
     error = 100 * result.nmae
     note = f"scaled {_scaled(result)}, published {beside} %; 99 % {np.percentile(error, 99):.3f} %"

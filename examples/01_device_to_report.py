@@ -92,7 +92,7 @@ def _train(run: RunFolder, data: Dataset, epochs: int | None) -> None:
             data.drive,
             data.traces,
             data.space,
-            schedule=Schedule(epochs=epochs),
+            schedule=None if epochs is None else Schedule(epochs=epochs),
             seed=0,
             dataset_hash=data.content_hash,
             on_progress=lambda s: _line(f"epoch {s.epoch}/{s.epochs}, validation nMAE {100 * s.validation:.3f} %"),

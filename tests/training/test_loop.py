@@ -105,5 +105,5 @@ def test_bad_schedules_are_refused(change):
 
 
 def test_default_epochs_bound_the_steps():
-    assert Schedule().epochs_for(320) == 5000
+    assert Schedule().epochs_for(320) == 2500
     assert Schedule().epochs_for(100_000) == 100

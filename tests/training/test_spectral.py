@@ -80,3 +80,8 @@ def test_more_components_than_curves_are_harmless():
 def test_bad_configs_are_refused(change):
     with pytest.raises(InvalidValue, match=next(iter(change))):
         SpectralConfig(**change)
+
+
+def test_few_curves_get_the_small_networks():
+    assert SpectralConfig.of(1499) == SpectralConfig()
+    assert SpectralConfig.of(1500).layers > SpectralConfig().layers

@@ -44,17 +44,18 @@ def train(
     from memflux.platform.launching.command import STOPPED
     from memflux.training.checkpoint import check_target
     from memflux.training.loop import fit
-    from memflux.training.models import CONFIGS, MODELS
+    from memflux.training.models import MODELS, config_for
     from memflux.training.resume import Paused
     from memflux.training.schedule import Schedule, Step
 
-    config = CONFIGS[check_choice("model", model, MODELS)]()
+    check_choice("model", model, MODELS)
     check_target(out)  # before minutes are spent
+    checkpoint = out.with_name(f"{out.name}.training")
+    data = _open(dataset)
+    config = config_for(model, len(data))
     schedule = Schedule.of(config)
     if epochs is not None:
         schedule = dataclasses.replace(schedule, epochs=epochs)
-    checkpoint = out.with_name(f"{out.name}.training")
-    data = _open(dataset)
     with progress(quiet=as_json) as bar:
         task = bar.add_task("train", total=None, note="")
 
@@ -81,7 +82,7 @@ def train(
             console.print(str(pause))
             raise typer.Exit(STOPPED) from None
     surrogate.save(out)
-    checkpoint.unlink()
+    checkpoint.unlink(missing_ok=True)
     emit(_summary(surrogate, out), as_json, title="surrogate")
 
 

@@ -64,8 +64,6 @@ def fit(
     Raises InvalidValue for too few devices and for what `gather` and `split` refuse, DataError for a
     checkpoint of another training.
     """
-    config = config or SpectralConfig()
-    schedule = schedule or Schedule.of(config)
     seed = check_integer("seed", seed, low=0, high=2**63 - 1)
     if seconds is not None:
         check_number("seconds", seconds, low=0.0, high=1e9, unit="s")
@@ -74,6 +72,8 @@ def fit(
     started = time.perf_counter()
     space = dataclasses.replace(space, cycles=drive.cycles)
     curves = gather(devices, drive, traces, space)
+    config = config or SpectralConfig.of(len(curves))
+    schedule = schedule or Schedule.of(config)
     parts = split(devices, drive, fractions)
     masks = Split(*(mask[curves.rows] for mask in parts))
     _check_enough(masks, fractions)

@@ -32,6 +32,12 @@ def build(config: Config, *, inputs: int, times: int) -> AbstractModel:
             return NeuralOde(config, inputs=inputs, times=times)
 
 
+def config_for(name: str, count: int) -> Config:
+    """The config of an architecture by its name, for a data set of `count` curves."""
+    kind = CONFIGS[check_choice("model", name, MODELS)]
+    return SpectralConfig.of(count) if kind is SpectralConfig else kind()
+
+
 def name_of(config: Config) -> str:
     """The name of a config's architecture."""
     return next(name for name, kind in CONFIGS.items() if type(config) is kind)

@@ -1,9 +1,9 @@
 """Muon for hidden matrices, Adam for the rest.
 
 Muon (K. Jordan et al., 2024, https://kellerjordan.github.io/posts/muon) steps along the orthogonal factor of
-the averaged gradient, so every direction of a matrix learns at the same pace. On the spectral model 2,500 of
-its steps reach three quarters of the error of as many of AdamW (docs/log.md). torch's own takes matrices
-[M, N] one by one; the members of an ensemble are a stack [K, M, N].
+the averaged gradient, so every direction of a matrix learns at the same pace. It fits a training set faster than
+Adam, and the neural ODE gains by it; the spectral model is overfitted where curves are few (docs/log.md). torch's
+own takes matrices [M, N] one by one; the members of an ensemble are a stack [K, M, N].
 """
 
 import math

@@ -21,16 +21,18 @@ class Schedule:
     """The optimiser, a short warm-up, then a cosine to zero (or a constant rate, as published)."""
 
     epochs: int | None = None
-    """Passes over the training set; None: as many as make 5,000 steps, and at least 100."""
-    batch_size: int = 512
+    """Passes over the training set; None: as many as make `steps` steps, and at least 100."""
+    steps: int = 2500
+    """Steps where `epochs` is None."""
+    batch_size: int = 1024
     """Devices a step; a smaller training set is one step."""
-    optimiser: str = "muon"
+    optimiser: str = "adamw"
     """muon (hidden matrices by Muon, the rest by Adam), adamw, or adam as published (the decay in the gradient)."""
-    learning_rate: float = 1e-1
+    learning_rate: float = 1e-2
     """Largest step size, reached after 5 % of the steps."""
     decay: str = "cosine"
     """What follows the warm-up: cosine (to zero) or constant."""
-    weight_decay: float = 0.05
+    weight_decay: float = 0.1
     """Decay of the weights (not the biases)."""
     clip: float | None = None
     """Largest norm of the gradient; None: as it is."""
@@ -45,6 +47,7 @@ class Schedule:
         check_integer("threads", self.threads, low=1, high=1024)
         if self.epochs is not None:
             check_integer("epochs", self.epochs, low=1, high=10_000_000)
+        check_integer("steps", self.steps, low=1, high=1_000_000_000)
         check_integer("batch_size", self.batch_size, low=1, high=10_000_000)
         check_choice("optimiser", self.optimiser, OPTIMISERS)
         check_number("learning_rate", self.learning_rate, low=1e-9, high=10.0)
@@ -62,17 +65,17 @@ class Schedule:
         adam = cls(epochs=300, batch_size=64, optimiser="adamw", learning_rate=3e-3, weight_decay=0.0, clip=1.0)
         match config:
             case SpectralConfig():
-                return cls()
+                return cls() if config.layers <= SpectralConfig().layers else cls(batch_size=512, steps=5000)
             case LstmConfig():
                 return adam
             case HybridConfig():
                 return dataclasses.replace(adam, epochs=150, batch_size=128, learning_rate=1e-2, weight_decay=0.1)
             case NeuralOdeConfig():
-                return cls(epochs=300, batch_size=64, weight_decay=0.0, clip=1.0)
+                return dataclasses.replace(adam, optimiser="muon", learning_rate=0.1)
 
     def epochs_for(self, count: int) -> int:
         """Epochs for a training set of `count` devices."""
-        return self.epochs or max(100, 5000 // -(-count // self.batch_size))
+        return self.epochs or max(100, self.steps // -(-count // self.batch_size))
 
     def rate(self, step: int, steps: int) -> float:
         """Step size of step `step` (from 0) of `steps`."""

@@ -21,21 +21,22 @@ from memflux.training.model import AbstractModel
 
 SMOOTHING = 1e-6  # keeps the square root of a vanishing error differentiable
 RIDGE = 1e-3
+MANY = 1500  # curves from which the deep networks are the better ones (docs/log.md)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class SpectralConfig:
-    """Architecture of a `Spectral` model."""
+    """Architecture of a `Spectral` model; the defaults are for some hundred curves."""
 
-    components: int = 128
+    components: int = 32
     """Basis curves kept; fewer where the training set spans fewer."""
     degree: int = 1
     """Degree of the polynomial that the networks correct: 0, 1 or 2."""
-    members: int = 2
+    members: int = 4
     """Networks that are trained side by side and averaged."""
-    width: int = 128
+    width: int = 64
     """Units of each hidden layer."""
-    layers: int = 8
+    layers: int = 4
     """Hidden layers of each network."""
 
     def __post_init__(self) -> None:
@@ -44,6 +45,11 @@ class SpectralConfig:
         check_integer("members", self.members, low=1, high=64)
         check_integer("width", self.width, low=1, high=4096)
         check_integer("layers", self.layers, low=1, high=16)
+
+    @classmethod
+    def of(cls, count: int) -> Self:
+        """The architecture for a data set of `count` curves: fewer than 1,500 are overfitted by deep networks."""
+        return cls() if count < MANY else cls(components=128, members=2, width=128, layers=8)
 
     def to_dict(self) -> dict[str, int]:
         """JSON-ready."""
