@@ -6,6 +6,7 @@ import torch
 
 from memflux.errors import InvalidValue
 from memflux.training.lstm import Lstm, LstmConfig
+from memflux.training.models import config_from_dict
 
 TIMES = 12
 
@@ -82,4 +83,4 @@ def test_bad_configs_are_refused(change):
     with pytest.raises(InvalidValue, match=next(iter(change))):
         LstmConfig(**change)
     with pytest.raises(InvalidValue, match="depth"):
-        LstmConfig.from_dict({"depth": 2})
+        config_from_dict("lstm", {"depth": 2})

@@ -10,14 +10,12 @@ and a linear path in the parameter branch, the peak learned from its features, a
 """
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Self
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from memflux.errors import check_choice, check_integer, check_names, check_number
+from memflux.errors import check_choice, check_integer, check_number
 from memflux.training.losses import composite_loss
 from memflux.training.model import AbstractModel, PeakHead, open_forget_gates, peak_error
 
@@ -56,25 +54,13 @@ class HybridConfig:
         check_number("peak_threshold", self.peak_threshold, low=0.0, high=1.0)
         check_choice("output", self.output, ("peaks", "published"))
 
-    def to_dict(self) -> dict[str, object]:
-        """JSON-ready."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, fields: Mapping[str, object]) -> Self:
-        """The inverse of `to_dict`; unknown fields are refused."""
-        check_names("field of a hybrid model", fields, [f.name for f in dataclasses.fields(cls)])
-        return cls(**fields)  # type: ignore[arg-type]
-
 
 class Hybrid(AbstractModel):
     """Two branches, of the voltage and of the parameters, and dense layers on both."""
 
-    log_peak_deviation: Tensor  # []
-
     def __init__(self, config: HybridConfig, *, inputs: int, times: int) -> None:
         super().__init__()
-        self.config, self.output, self.times = config, config.output, times
+        self.config, self.output = config, config.output
         width, units = config.width, config.units
         self.over_time = nn.Conv1d(1, config.filters, config.kernel)
         self.recurrent = nn.LSTM(config.filters, units, batch_first=True)
@@ -89,13 +75,7 @@ class Hybrid(AbstractModel):
         self.merge_features = nn.Linear(width, width, bias=False)
         self.head = nn.Sequential(nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 1))
         self.peak = PeakHead(width) if config.output == "peaks" else None
-        self.register_buffer("log_peak_deviation", torch.ones(()))
         open_forget_gates(self.recurrent)
-
-    def prepare(
-        self, unit: Float[Tensor, "N P"], voltage: Float[Tensor, "_ T"], targets: tuple[Tensor, ...], deviation: float
-    ) -> None:
-        self.log_peak_deviation.fill_(deviation)
 
     def forward(self, unit: Float[Tensor, "B P"], voltage: Float[Tensor, "_ T"]) -> tuple[Tensor, ...]:
         features = self.features(unit)

@@ -6,14 +6,12 @@ On a grid of phase the period is one of the parameters, as the voltage no longer
 """
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Self
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from memflux.errors import check_bool, check_choice, check_integer, check_names, check_number
+from memflux.errors import check_bool, check_choice, check_integer, check_number
 from memflux.training.model import AbstractModel, PeakHead, curve_error, open_forget_gates, sequence_inputs
 
 LstmState = tuple[Float[Tensor, "L B H"], Float[Tensor, "L B H"]]
@@ -50,25 +48,13 @@ class LstmConfig:
             return cls(layers=1, units=64, sees_voltage=False)
         return cls(layers=2, units=144)
 
-    def to_dict(self) -> dict[str, object]:
-        """JSON-ready."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, fields: Mapping[str, object]) -> Self:
-        """The inverse of `to_dict`; unknown fields are refused."""
-        check_names("field of an LSTM model", fields, [f.name for f in dataclasses.fields(cls)])
-        return cls(**fields)  # type: ignore[arg-type]
-
 
 class Lstm(AbstractModel):
     """Voltage and parameters to a scaled current, step by step."""
 
-    log_peak_deviation: Tensor  # []
-
     def __init__(self, config: LstmConfig, *, inputs: int, times: int) -> None:
         super().__init__()
-        self.config, self.output, self.times = config, config.output, times
+        self.config, self.output = config, config.output
         self.recurrent = nn.LSTM(
             inputs + config.sees_voltage,
             config.units,
@@ -79,13 +65,7 @@ class Lstm(AbstractModel):
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(config.units, 1)
         self.peak = PeakHead(inputs) if config.output == "peaks" else None
-        self.register_buffer("log_peak_deviation", torch.ones(()))
         open_forget_gates(self.recurrent)
-
-    def prepare(
-        self, unit: Float[Tensor, "N P"], voltage: Float[Tensor, "_ T"], targets: tuple[Tensor, ...], deviation: float
-    ) -> None:
-        self.log_peak_deviation.fill_(deviation)
 
     def forward(self, unit: Float[Tensor, "B P"], voltage: Float[Tensor, "_ T"]) -> tuple[Tensor, ...]:
         curve, _ = self.stream(unit, voltage)

@@ -18,6 +18,11 @@ class AbstractModel(nn.Module, abc.ABC):
 
     config: Any  # the frozen config it was built from
     output: str  # kind of output scaling: "peaks" or "published"
+    log_peak_deviation: Tensor  # [], of ln(peak): turns an error of the standardised log peak into one of the curve
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("log_peak_deviation", torch.ones(()))
 
     def prepare(
         self,
@@ -27,6 +32,7 @@ class AbstractModel(nn.Module, abc.ABC):
         deviation: float,
     ) -> None:
         """Measure on a training set (float64) what is not learned; `deviation` is that of ln(peak)."""
+        self.log_peak_deviation.fill_(deviation)
 
     @abc.abstractmethod
     def forward(self, unit: Float[Tensor, "B P"], voltage: Float[Tensor, "_ T"]) -> tuple[Tensor, ...]:

@@ -1,8 +1,9 @@
 """The architectures by name: their configs, and how one is built."""
 
+import dataclasses
 from collections.abc import Mapping
 
-from memflux.errors import check_choice
+from memflux.errors import check_choice, check_names
 from memflux.training.hybrid import Hybrid, HybridConfig
 from memflux.training.lstm import Lstm, LstmConfig
 from memflux.training.model import AbstractModel
@@ -43,6 +44,13 @@ def name_of(config: Config) -> str:
     return next(name for name, kind in CONFIGS.items() if type(config) is kind)
 
 
+def config_to_dict(config: Config) -> dict[str, object]:
+    """JSON-ready; the name of the architecture is not in it."""
+    return dataclasses.asdict(config)
+
+
 def config_from_dict(name: str, fields: Mapping[str, object]) -> Config:
-    """The config of an architecture from its saved fields."""
-    return CONFIGS[check_choice("model", name, MODELS)].from_dict(fields)
+    """The inverse of `config_to_dict` for an architecture by its name; unknown fields are refused."""
+    kind = CONFIGS[check_choice("model", name, MODELS)]
+    check_names(f"field of the model {name}", fields, [f.name for f in dataclasses.fields(kind)])
+    return kind(**fields)  # type: ignore[arg-type]

@@ -11,15 +11,13 @@ The period acts through p where it varies, as s does not carry it.
 import dataclasses
 import importlib
 import itertools
-from collections.abc import Mapping
 from types import ModuleType
-from typing import Self
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from memflux.errors import MissingDependency, check_choice, check_integer, check_names, check_number
+from memflux.errors import MissingDependency, check_choice, check_integer, check_number
 from memflux.training.model import AbstractModel, PeakHead, curve_error
 
 INTEGRATORS = ("rk4", "dopri5", "dopri5-adjoint")
@@ -61,16 +59,6 @@ class NeuralOdeConfig:
         check_number("atol", self.atol, low=1e-13, high=1.0)
         check_choice("output", self.output, ("published", "peaks"))
 
-    def to_dict(self) -> dict[str, object]:
-        """JSON-ready."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, fields: Mapping[str, object]) -> Self:
-        """The inverse of `to_dict`; unknown fields are refused."""
-        check_names("field of a neural ODE", fields, [f.name for f in dataclasses.fields(cls)])
-        return cls(**fields)  # type: ignore[arg-type]
-
 
 class NeuralOde(AbstractModel):
     """Voltage and parameters to a scaled current, through a state that obeys an ODE.
@@ -79,7 +67,6 @@ class NeuralOde(AbstractModel):
     """
 
     zero_voltage: Tensor  # [], the scaled voltage of 0 V
-    log_peak_deviation: Tensor  # []
 
     def __init__(self, config: NeuralOdeConfig, *, inputs: int, times: int) -> None:
         super().__init__()
@@ -91,7 +78,6 @@ class NeuralOde(AbstractModel):
         self.memductance = StateNetwork(config, inputs, 1)
         self.peak = PeakHead(inputs) if config.output == "peaks" else None
         self.register_buffer("zero_voltage", torch.zeros(()))
-        self.register_buffer("log_peak_deviation", torch.ones(()))
 
     def groups(self, weight_decay: float) -> list[dict[str, object]]:
         """The matrices between hidden layers apart: Muon trains them to two thirds of the error that Adam does."""
@@ -108,7 +94,7 @@ class NeuralOde(AbstractModel):
     ) -> None:
         """Zero volts are where the training currents vanish: for most drives where they start, at rest."""
         self.zero_voltage.copy_(voltage[:, targets[0].abs().mean(0).argmin()].mean())
-        self.log_peak_deviation.fill_(deviation)
+        super().prepare(unit, voltage, targets, deviation)
 
     def forward(self, unit: Float[Tensor, "B P"], voltage: Float[Tensor, "_ T"]) -> tuple[Tensor, ...]:
         curve, _ = self.stream(unit, voltage)

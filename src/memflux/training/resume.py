@@ -15,7 +15,7 @@ from torch import Tensor
 
 from memflux import __version__
 from memflux.errors import DataError, MemfluxError
-from memflux.training.models import name_of
+from memflux.training.models import config_to_dict, name_of
 from memflux.training.schedule import Step
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _fingerprint(trainer: "Trainer") -> str:
     """What a training is a function of: data, architecture, schedule and seed."""
     schedule = {k: v for k, v in dataclasses.asdict(trainer.schedule).items() if k not in FREE}
     config = trainer.module.config
-    head = [__version__, name_of(config), config.to_dict(), schedule, trainer.seed]
+    head = [__version__, name_of(config), config_to_dict(config), schedule, trainer.seed]
     digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
     for part in (trainer.train, trainer.validation):
         for tensor in (part.unit, part.voltage, *part.targets):

@@ -9,14 +9,13 @@ whose mean corrects it.
 import dataclasses
 import itertools
 import math
-from collections.abc import Mapping
 from typing import Self
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from memflux.errors import check_integer, check_names
+from memflux.errors import check_integer
 from memflux.training.model import AbstractModel
 
 SMOOTHING = 1e-6  # keeps the square root of a vanishing error differentiable
@@ -51,16 +50,6 @@ class SpectralConfig:
         """The architecture for a data set of `count` curves: fewer than 1,500 are overfitted by deep networks."""
         return cls() if count < MANY else cls(components=128, members=2, width=128, layers=8)
 
-    def to_dict(self) -> dict[str, int]:
-        """JSON-ready."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, fields: Mapping[str, object]) -> Self:
-        """The inverse of `to_dict`; unknown fields are refused."""
-        check_names("field of a spectral model", fields, [f.name for f in dataclasses.fields(cls)])
-        return cls(**fields)  # type: ignore[arg-type]
-
 
 class Spectral(AbstractModel):
     """P scaled parameters to a shape [T] of peak magnitude about 1 and a standardised log peak.
@@ -76,7 +65,6 @@ class Spectral(AbstractModel):
     relevance: Tensor  # [P], in (0, 1]: how strongly the networks feel each parameter at first
     polynomial: Tensor  # [Q, K + 1]
     output_scale: Tensor  # [K + 1]
-    log_peak_deviation: Tensor  # []
 
     def __init__(self, config: SpectralConfig, *, inputs: int, times: int) -> None:
         super().__init__()
@@ -87,7 +75,6 @@ class Spectral(AbstractModel):
         self.register_buffer("relevance", torch.ones(inputs))
         self.register_buffer("polynomial", torch.zeros(_terms(inputs, config.degree), outputs))
         self.register_buffer("output_scale", torch.ones(outputs))
-        self.register_buffer("log_peak_deviation", torch.ones(()))
         sizes = [inputs, *[config.width] * config.layers, outputs]
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()
@@ -115,7 +102,7 @@ class Spectral(AbstractModel):
         basis = torch.linalg.svd(shape - mean, full_matrices=False)[2][: self.config.components]
         self.mean_shape.copy_(mean)
         self.basis[: len(basis)] = basis  # further rows stay zero
-        self.log_peak_deviation.fill_(deviation)
+        super().prepare(unit, voltage, targets, deviation)
         target = torch.cat([(shape - mean) @ self.basis.T.double(), log_peak[:, None]], dim=1)
         weight = torch.ones_like(target[0])
         weight[-1] = deviation * shape.square().sum(1).mean().sqrt()

@@ -20,7 +20,7 @@ from memflux.training.checkpoint import check_keys, load_weights, read_document,
 from memflux.training.coverage import coverage
 from memflux.training.evaluate import evaluate
 from memflux.training.model import AbstractModel
-from memflux.training.models import build, config_from_dict, name_of
+from memflux.training.models import build, config_from_dict, config_to_dict, name_of
 from memflux.training.scaling import (
     InputScaling,
     OutputScaling,
@@ -94,7 +94,7 @@ class Surrogate:
         """Write the folder, at once or not at all; an older surrogate there is replaced."""
         document = {
             "model": name_of(self.module.config),
-            "config": self.module.config.to_dict(),
+            "config": config_to_dict(self.module.config),
             "space": self.space.to_dict(),
             "drive": self.drive.to_dict(),
             "samples": self.samples,
