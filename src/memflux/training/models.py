@@ -18,6 +18,12 @@ CONFIGS: dict[str, type[Config]] = {
     "neural_ode": NeuralOdeConfig,
 }
 MODELS = tuple(CONFIGS)
+NOUNS = {
+    "spectral": "a spectral model",
+    "lstm": "an LSTM model",
+    "hybrid": "a hybrid model",
+    "neural_ode": "a neural ODE",
+}
 
 
 def build(config: Config, *, inputs: int, times: int) -> AbstractModel:
@@ -52,5 +58,5 @@ def config_to_dict(config: Config) -> dict[str, object]:
 def config_from_dict(name: str, fields: Mapping[str, object]) -> Config:
     """The inverse of `config_to_dict` for an architecture by its name; unknown fields are refused."""
     kind = CONFIGS[check_choice("model", name, MODELS)]
-    check_names(f"field of the model {name}", fields, [f.name for f in dataclasses.fields(kind)])
+    check_names(f"field of {NOUNS[name]}", fields, [f.name for f in dataclasses.fields(kind)])
     return kind(**fields)  # type: ignore[arg-type]
