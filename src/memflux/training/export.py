@@ -117,14 +117,10 @@ class Physical(nn.Module):
     def __init__(self, surrogate: Surrogate) -> None:
         super().__init__()
         self.module, self.voltages, self.outputs = surrogate.module, surrogate.voltages, surrogate.outputs
-        ends = np.array([[p.low, p.high] for p in surrogate.inputs.parameters])
-        log = np.array([p.log for p in surrogate.inputs.parameters])
-        ends[log] = np.log(ends[log])
-        self.register_buffer("low", torch.tensor(ends[:, 0]))
-        self.register_buffer("span", torch.tensor(ends[:, 1] - ends[:, 0]))
-        self.register_buffer("log", torch.tensor(log))
+        for name, values in zip(("low", "span", "log"), surrogate.inputs.box(), strict=True):
+            self.register_buffer(name, torch.tensor(values))
         self.register_buffer("rest", torch.zeros(1, surrogate.cycles * surrogate.samples + 1, dtype=torch.float64))
-        self.names = ("parameters", "voltage") if self._sees_voltage() else ("parameters",)
+        self.names = ("parameters", "voltage") if self.module.sees_voltage else ("parameters",)
 
     def forward(
         self, parameters: Float[Tensor, "B P"], voltage: Float[Tensor, "B T"] | None = None
@@ -133,13 +129,6 @@ class Physical(nn.Module):
         flat = torch.where(self.log, torch.where(self.log, parameters, 1.0).log(), parameters)
         seen = self.rest if voltage is None else (voltage - self.voltages.low) / self.voltages.span
         return self.outputs.unscale(*self.module((flat - self.low) / self.span, seen), xp=torch)
-
-    def _sees_voltage(self) -> bool:
-        """Asked of autograd, so that every model answers for itself."""
-        unit = torch.full((1, len(self.low)), 0.5, dtype=torch.float64)
-        with torch.enable_grad():
-            outputs = self.module(unit, self.rest.clone().requires_grad_())
-        return any(output.requires_grad for output in outputs)
 
 
 def _program(function: Physical, form: str) -> "ExportedProgram":

@@ -8,11 +8,12 @@ On a grid of phase the period is one of the parameters, as the voltage no longer
 import dataclasses
 from typing import Self
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from memflux.errors import check_bool, check_choice, check_integer, check_number
-from memflux.training.model import AbstractModel, PeakHead, curve_error, open_forget_gates, sequence_inputs
+from memflux.training.model import AbstractModel, PeakHead, curve_error, open_forget_gates
 
 LstmState = tuple[Float[Tensor, "L B H"], Float[Tensor, "L B H"]]
 """Hidden and cell state of every layer: where a stream of voltages left off."""
@@ -54,7 +55,7 @@ class Lstm(AbstractModel):
 
     def __init__(self, config: LstmConfig, *, inputs: int, times: int) -> None:
         super().__init__()
-        self.config, self.output = config, config.output
+        self.config, self.output, self.sees_voltage = config, config.output, config.sees_voltage
         self.recurrent = nn.LSTM(
             inputs + config.sees_voltage,
             config.units,
@@ -75,7 +76,10 @@ class Lstm(AbstractModel):
         self, unit: Float[Tensor, "B P"], voltage: Float[Tensor, "_ T"], state: LstmState | None = None
     ) -> tuple[Float[Tensor, "B T"], LstmState]:
         """The scaled current [B, T] of a stretch of drive and the state at its end; None: at rest."""
-        channels = sequence_inputs(unit, voltage if self.config.sees_voltage else None, voltage.shape[1])
+        channels = unit[:, None, :].expand(-1, voltage.shape[1], -1)
+        if self.sees_voltage:
+            # shape and not len, which torch.export takes for a constant
+            channels = torch.cat([voltage.expand(unit.shape[0], -1)[:, :, None], channels], dim=2)
         hidden, state = self.recurrent(channels, state)
         return self.head(self.dropout(hidden))[:, :, 0], state
 

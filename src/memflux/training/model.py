@@ -18,6 +18,7 @@ class AbstractModel(nn.Module, abc.ABC):
 
     config: Any  # the frozen config it was built from
     output: str  # kind of output scaling: "peaks" or "published"
+    sees_voltage: bool = True  # False: only the number of times of the voltage matters
     log_peak_deviation: Tensor  # [], of ln(peak): turns an error of the standardised log peak into one of the curve
 
     def __init__(self) -> None:
@@ -77,14 +78,3 @@ class PeakHead(nn.Sequential):
 
     def __init__(self, inputs: int, width: int = 64) -> None:
         super().__init__(nn.Linear(inputs, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 1))
-
-
-def sequence_inputs(
-    unit: Float[Tensor, "B P"], voltage: Float[Tensor, "_ T"] | None, times: int
-) -> Float[Tensor, "B T C"]:
-    """The voltage, where one is given, and the parameters expanded in time, as channels."""
-    channels = unit[:, None, :].expand(-1, times, -1)
-    if voltage is None:
-        return channels
-    # shape and not len, which torch.export takes for a constant
-    return torch.cat([voltage.expand(unit.shape[0], -1)[:, :, None], channels], dim=2)

@@ -54,21 +54,21 @@ class InputScaling:
 
     def scale(self, values: Float[np.ndarray, "B P"]) -> Float[np.ndarray, "B P"]:
         """Values to [0, 1]; beyond it outside the box."""
-        low, span, log = self._box()
+        low, span, log = self.box()
         return (np.where(log, np.log(np.where(log, values, 1.0)), values) - low) / span
 
     def unscale(self, unit: Float[np.ndarray, "B P"]) -> Float[np.ndarray, "B P"]:
         """The inverse of `scale`."""
-        low, span, log = self._box()
+        low, span, log = self.box()
         flat = low + unit * span
         return np.where(log, np.exp(np.where(log, flat, 0.0)), flat)
 
     def slope(self, values: Float[np.ndarray, "B P"]) -> Float[np.ndarray, "B P"]:
         """d scale(values) / d values, per SI unit (eV)."""
-        _, span, log = self._box()
+        _, span, log = self.box()
         return np.where(log, 1.0 / np.where(log, values, 1.0), 1.0) / span
 
-    def _box(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def box(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Lower ends and widths [P], in the logarithm where flagged."""
         log = np.array([p.log for p in self.parameters])
         low = np.array([math.log(p.low) if p.log else p.low for p in self.parameters])

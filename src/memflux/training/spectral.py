@@ -59,6 +59,7 @@ class Spectral(AbstractModel):
     """
 
     output = "peaks"
+    sees_voltage = False
 
     mean_shape: Tensor  # [T]
     basis: Tensor  # [K, T], orthonormal rows

@@ -190,7 +190,9 @@ class Surrogate:
         return torch.tensor(values, dtype=weight.dtype, device=weight.device)
 
     def _seen(self, voltage: np.ndarray, part: slice) -> Float[Tensor, "_ T"]:
-        """The scaled voltage of some rows, or the one of all."""
+        """The scaled voltage of some rows, or the one of all; zeros for a model that does not look at it."""
+        if not self.module.sees_voltage:
+            return self._tensor(np.zeros((1, self._times)))
         return self._tensor(self.voltages.scale(voltage[part] if voltage.ndim == 2 else voltage[None]))
 
     def _current(self, unit: Float[Tensor, "B P"], voltage: Float[Tensor, "_ T"]) -> Float[Tensor, "B T"]:
