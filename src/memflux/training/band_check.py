@@ -10,6 +10,8 @@ from memflux.device import Devices
 from memflux.errors import InvalidValue
 from memflux.traces import Traces
 from memflux.training.bands import Bands, relative_error
+from memflux.training.difficulty import peak_of
+from memflux.training.evaluate import solved_in_both
 from memflux.training.scaling import InputScaling
 from memflux.training.spread import Spread
 from memflux.waveform import Waveform
@@ -57,12 +59,7 @@ def check_bands(
     """
     drive = drive.for_batch(len(devices))
     prediction = predict(devices, drive)
-    if prediction.current.shape != traces.current.shape:
-        raise InvalidValue(
-            f"the prediction has shape {prediction.current.shape} and the traces {traces.current.shape}; ask for the "
-            "same devices with the same samples a cycle."
-        )
-    rows = np.flatnonzero(prediction.ok & traces.ok)
+    rows = solved_in_both(prediction, traces)
     if rows.size < PARTS:
         raise InvalidValue(f"{rows.size} of the {len(traces)} devices are solved; give at least {PARTS}.")
     chosen, wave = devices[rows], drive[rows]
@@ -73,7 +70,6 @@ def check_bands(
     inside = within.all(axis=1).astype(float) if kind == "curve" else within.mean(axis=1)
     shares = _shares(unit, inside)
     column, part = np.unravel_index(shares.argmin(), shares.shape)
-    peak = np.abs(current).max(axis=1, keepdims=True)
     return BandCheck(
         kind=kind,
         count=int(rows.size),
@@ -82,7 +78,7 @@ def check_bands(
         worst=float(shares.min()),
         worst_parameter=inputs.names[column],
         worst_decile=int(part),
-        width=float(((high - low) / np.where(peak > 0, peak, 1.0)).mean()),
+        width=float(((high - low) / peak_of(current)).mean()),
         error=float(relative_error(current, truth).mean()),
     )
 

@@ -21,7 +21,8 @@ from memflux.contracts import Predictor
 from memflux.device import Devices
 from memflux.errors import InvalidValue, check_choice, check_integer, check_names, check_number, check_numbers
 from memflux.traces import Traces
-from memflux.training.difficulty import Difficulty
+from memflux.training.difficulty import Difficulty, peak_of
+from memflux.training.evaluate import solved_in_both
 from memflux.training.scaling import InputScaling
 from memflux.training.spread import Spread
 from memflux.training.tail import Tail
@@ -167,8 +168,7 @@ def fewest(coverage: float) -> int:
 
 def relative_error(current: Float[np.ndarray, "B T"], truth: Float[np.ndarray, "B T"]) -> Float[np.ndarray, "B T"]:
     """|truth - current| over the peak magnitude of `current`."""
-    peak = np.abs(current).max(axis=1, keepdims=True)
-    return np.abs(truth - current) / np.where(peak > 0, peak, 1.0)
+    return np.abs(truth - current) / peak_of(current)
 
 
 def _pointwise(size: Float[np.ndarray, "B T"], sharpness: float) -> Float[np.ndarray, "B T"]:
@@ -181,12 +181,7 @@ def _curve(size: Float[np.ndarray, "B T"], floor: float) -> Float[np.ndarray, "B
 
 def _usable(prediction: Traces, traces: Traces, coverage: float) -> np.ndarray:
     """Rows that are solved in both, or InvalidValue where they do not fit together or are too few."""
-    if prediction.current.shape != traces.current.shape:
-        raise InvalidValue(
-            f"the prediction has shape {prediction.current.shape} and the traces {traces.current.shape}; ask for the "
-            "same devices with the same samples a cycle."
-        )
-    rows = np.flatnonzero(prediction.ok & traces.ok)
+    rows = solved_in_both(prediction, traces)
     needed = max(FEWEST, 2 * fewest(coverage))
     if rows.size < needed:
         raise InvalidValue(

@@ -134,6 +134,12 @@ class Difficulty:
             )
 
 
+def peak_of(current: Float[np.ndarray, "B T"]) -> Float[np.ndarray, "B 1"]:
+    """Peak magnitude of each curve [A], 1 for a curve of zeros."""
+    peak = np.abs(current).max(axis=1, keepdims=True)
+    return np.where(peak > 0, peak, 1.0)
+
+
 _SPREAD = len(WIDTHS) + 1  # features of the spread
 _SHAPE = 3  # features of the predicted curve
 
@@ -143,13 +149,13 @@ def _features(
 ) -> Float[np.ndarray, "B T F"]:
     """Logarithms of spread, current, slope and curvature over the peak, and the parameters."""
     samples = (current.shape[1] - 1) / cycles
-    peak = np.abs(current).max(axis=1, keepdims=True)
-    shape = current / np.where(peak > 0, peak, 1.0)
+    peak = peak_of(current)
+    shape = current / peak
     slope = np.gradient(shape, axis=1) * samples  # per cycle
     curvature = np.gradient(slope, axis=1) * samples
     columns = []
     if spread is not None:
-        square = (spread / np.where(peak > 0, peak, 1.0)) ** 2
+        square = (spread / peak) ** 2
         columns = [_log_root(_smooth(square, samples * width), TINY) for width in WIDTHS]
         columns.append(np.broadcast_to(_log_root(square.mean(axis=1, keepdims=True), TINY), shape.shape))
     columns.append(_log_root(_smooth(shape**2, samples / 64), 1e-4))

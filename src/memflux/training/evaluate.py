@@ -58,13 +58,7 @@ def evaluate(
     Raises InvalidValue where the grids differ or no row is left to compare.
     """
     predicted = predict(devices, drive)
-    if predicted.current.shape != traces.current.shape:
-        raise InvalidValue(
-            f"the prediction has shape {predicted.current.shape} and the traces {traces.current.shape}; ask for the "
-            "same devices with the same samples a cycle."
-        )
-    both = traces.ok & predicted.ok
-    rows = np.flatnonzero(both)
+    rows = solved_in_both(predicted, traces)
     if rows.size == 0:
         raise InvalidValue(f"none of the {len(traces)} rows is ok in both prediction and traces; give solved ones.")
     guess, truth = predicted.current[rows], traces.current[rows]
@@ -74,6 +68,16 @@ def evaluate(
         nmae_scaled=None if scaling is None else np.asarray(nmae_scaled(guess, truth, scaling)),
         left_out=len(traces) - int(rows.size),
     )
+
+
+def solved_in_both(predicted: Traces, traces: Traces) -> Int[np.ndarray, " N"]:
+    """Rows that are ok in both; raises InvalidValue where the grids differ."""
+    if predicted.current.shape != traces.current.shape:
+        raise InvalidValue(
+            f"the prediction has shape {predicted.current.shape} and the traces {traces.current.shape}; ask for the "
+            "same devices with the same samples a cycle."
+        )
+    return np.flatnonzero(predicted.ok & traces.ok)
 
 
 def _statistics(error: Float[np.ndarray, " N"]) -> dict[str, float]:

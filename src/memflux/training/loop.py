@@ -15,6 +15,7 @@ from memflux.errors import InvalidValue, check_integer, check_number
 from memflux.space import Space
 from memflux.traces import Traces
 from memflux.training.data import FRACTIONS, CurveSet, Split, gather, split
+from memflux.training.model import asked_of
 from memflux.training.models import Config, build
 from memflux.training.resume import Resume
 from memflux.training.scaling import (
@@ -129,12 +130,8 @@ def _threads(count: int) -> Iterator[None]:
 
 
 def _device(name: str) -> torch.device:
-    try:
-        place = torch.device(name)
-        torch.zeros(1, device=place)
-    except (RuntimeError, AssertionError) as error:
-        raise InvalidValue(f"device = {name!r} cannot be used ({error}); give 'cpu' or 'cuda'.") from None
-    return place
+    with asked_of(name):
+        return torch.zeros(1, device=name).device
 
 
 def _examples(curves: CurveSet, rows: np.ndarray, voltages: VoltageScaling, outputs: OutputScaling) -> Examples:

@@ -6,11 +6,15 @@ for "published".
 """
 
 import abc
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from memflux.errors import InvalidValue
 
 
 class AbstractModel(nn.Module, abc.ABC):
@@ -71,6 +75,15 @@ def open_forget_gates(recurrent: nn.LSTM) -> None:
     for name, bias in recurrent.named_parameters():
         if name.startswith("bias_ih"):
             bias[n : 2 * n] = 1.0
+
+
+@contextlib.contextmanager
+def asked_of(device: str) -> Iterator[None]:
+    """What torch says of a device that it cannot use, as one sentence."""
+    try:
+        yield
+    except (RuntimeError, AssertionError) as error:
+        raise InvalidValue(f"device = {device!r} cannot be used ({error}); give 'cpu' or 'cuda'.") from None
 
 
 class PeakHead(nn.Sequential):

@@ -19,7 +19,7 @@ from memflux.traces import Traces
 from memflux.training.checkpoint import check_keys, load_weights, read_document, write_folder
 from memflux.training.coverage import coverage
 from memflux.training.evaluate import evaluate
-from memflux.training.model import AbstractModel
+from memflux.training.model import AbstractModel, asked_of
 from memflux.training.models import build, config_from_dict, config_to_dict, name_of
 from memflux.training.scaling import (
     InputScaling,
@@ -111,13 +111,11 @@ class Surrogate:
     def on(self, device: str = "cpu", precision: str = "float64") -> Self:
         """The same surrogate with its weights on a torch device ("cpu", "cuda"), in "float64" or "float32"."""
         dtype = PRECISIONS[check_choice("precision", precision, PRECISIONS)]
-        try:
+        with asked_of(device):
             place = torch.device(device)
             with torch.device("meta"):
                 module = build(self.module.config, inputs=len(self.parameters), times=self._times)
             state = {k: v.to(place, dtype, copy=True) for k, v in self.module.state_dict().items()}
-        except (RuntimeError, AssertionError) as error:
-            raise InvalidValue(f"device = {device!r} cannot be used ({error}); give 'cpu' or 'cuda'.") from None
         module.load_state_dict(state, strict=True, assign=True)
         return dataclasses.replace(self, module=module.requires_grad_(False))
 
