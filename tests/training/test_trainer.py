@@ -10,6 +10,7 @@ from memflux.compact import CompactModel
 from memflux.space import Space
 from memflux.training.loop import fit
 from memflux.training.lstm import Lstm, LstmConfig
+from memflux.training.resume import Paused
 from memflux.training.schedule import Schedule
 
 SPACE = Space.preset("5d-parametric")
@@ -67,6 +68,20 @@ def one_rank(rank, store, folder):
     surrogate = trained(group=torch.distributed.group.WORLD)
     np.save(f"{folder}/{rank}.npy", weights(surrogate).numpy())
     torch.distributed.destroy_process_group()
+
+
+def paused_rank(rank, store, folder):
+    torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    seconds = 0.0 if rank == 0 else 1e6
+    with pytest.raises(Paused, match="epoch 1 of 4"):
+        trained(group=torch.distributed.group.WORLD, checkpoint=f"{folder}/run.training", seconds=seconds)
+    torch.distributed.destroy_process_group()
+
+
+def test_processes_pause_together(tmp_path):
+    """The clock of the first rank counts: it holds the checkpoint."""
+    torch.multiprocessing.spawn(paused_rank, args=(tmp_path / "store", str(tmp_path)), nprocs=2)
+    assert (tmp_path / "run.training").is_file()
 
 
 def test_two_processes_make_the_steps_of_one(tmp_path):

@@ -90,7 +90,8 @@ def fit(
             module, train, _examples(curves, masks.validation, voltages, outputs), outputs, schedule, seed,
             device=_device(device), group=group,
         )  # fmt: skip
-        trainer.run(Resume(checkpoint, seconds, started), on_progress)
+        resume = Resume(checkpoint, seconds, started)
+        trainer.run(resume, on_progress)
     surrogate = Surrogate(
         module=module.to("cpu").double().requires_grad_(False),
         space=space,
@@ -107,7 +108,7 @@ def fit(
             "split": {name: int(mask.sum()) for name, mask in zip(Split._fields, masks, strict=True)},
             "dropped": curves.dropped,
             "dataset_hash": dataset_hash,
-            "seconds": trainer.seconds + time.perf_counter() - started,
+            "seconds": resume.spent,
             "history": [dataclasses.asdict(step) for step in trainer.history],
             "test_errors": None,
             "about": None,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from memflux.training.trainer import Trainer
 
 EVERY = 60.0  # s between two checkpoints
-FREE = ("threads", "precision")  # of the schedule: what may change from one piece of a training to the next
+FREE = ("threads",)  # of the schedule: what may change from one piece of a training to the next
 
 
 class Paused(MemfluxError):
@@ -36,19 +36,28 @@ class Resume:
         self.path = None if path is None else Path(path)
         self.seconds, self.started, self.saved = seconds, started, time.perf_counter()
         self.before = 0.0  # s, of earlier pieces
+        self.training = ""  # what is trained on what, in one hash
 
     def restore(self, trainer: "Trainer") -> None:
         """Put the trainer where the file left off; nothing happens without a file."""
-        if self.path is None or not self.path.exists():
+        if self.path is None:
+            return
+        self.training = _fingerprint(trainer)
+        if not self.path.exists():
             return
         tensors, notes = _read(self.path)
-        if notes.get("training") != _fingerprint(trainer):
+        if notes.get("training") != self.training:
             raise DataError(
                 f"{self.path} is the checkpoint of another training (other data, model, schedule or seed); "
                 "remove it or give the arguments it was started with."
             )
         _fill(trainer, tensors, notes)
-        trainer.seconds = self.before = notes["seconds"]
+        self.before = notes["seconds"]
+
+    @property
+    def spent(self) -> float:
+        """Time that all pieces have taken so far [s]."""
+        return self.before + time.perf_counter() - self.started
 
     def save(self, trainer: "Trainer") -> None:
         """Save where it is time to; raises `Paused` where the piece is over."""
@@ -56,11 +65,12 @@ class Resume:
             return
         now = time.perf_counter()
         ended = trainer.epoch >= trainer.epochs
-        over = self.seconds is not None and now - self.started > self.seconds and not ended
+        # one rank that stops for its own clock would leave the others waiting for its gradients
+        over = trainer.agreed(self.seconds is not None and now - self.started > self.seconds and not ended)
         if not (over or ended or now - self.saved > EVERY):
             return
         if trainer.group is None or trainer.group.rank() == 0:
-            _write(self.path, trainer, self.before + now - self.started)
+            _write(self.path, trainer, self.training, self.spent)
         self.saved = time.perf_counter()
         if over:
             raise Paused(
@@ -81,13 +91,13 @@ def _fingerprint(trainer: "Trainer") -> str:
     return digest.hexdigest()
 
 
-def _write(path: Path, trainer: "Trainer", seconds: float) -> None:
+def _write(path: Path, trainer: "Trainer", training: str, seconds: float) -> None:
     tensors = {f"module/{k}": v for k, v in trainer.module.state_dict().items()}
     tensors |= {f"kept/{k}": v for k, v in trainer.kept.items()}
     for number, state in trainer.optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser/{number}/{k}": v for k, v in state.items()}
     notes = {
-        "training": _fingerprint(trainer),
+        "training": training,
         "epoch": trainer.epoch,
         "pieces": trainer.pieces,
         "best": trainer.best if math.isfinite(trainer.best) else None,

@@ -77,7 +77,7 @@ class Trainer:
         self.batches = -(-len(train) // schedule.batch_size)
         kind = {"muon": Muon, "adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[schedule.optimiser]
         self.optimiser = kind(module.groups(schedule.weight_decay), lr=schedule.learning_rate)
-        self.epoch, self.pieces, self.seconds, self.looks_since_best = 0, 1, 0.0, 0
+        self.epoch, self.pieces, self.looks_since_best = 0, 1, 0
         self.history: list[Step] = []
         self.best, self.kept = math.inf, copy.deepcopy(module.state_dict())
 
@@ -152,6 +152,14 @@ class Trainer:
         ):
             parameter.grad = piece.view_as(parameter).clone()
         total.copy_(flat[-1])
+
+    def agreed(self, flag: bool) -> bool:
+        """What the first rank says, on every rank."""
+        if self.group is None:
+            return flag
+        answer = torch.tensor([float(flag)], device=self.device)
+        torch.distributed.broadcast(answer, group=self.group, group_src=0)
+        return bool(answer.item())
 
     def _rank(self) -> int:
         return 0 if self.group is None else self.group.rank()
