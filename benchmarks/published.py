@@ -4,7 +4,9 @@ Curves are made by the compiled engine into a cache folder, resumable, and used 
 an independent draw of 2,000 devices.
 """
 
+import dataclasses
 import os
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +17,8 @@ from memflux.platform.campaigns.executor_ray import RayExecutor
 from memflux.platform.cluster import local_cluster
 from memflux.traces import Traces
 from memflux.training.loop import fit
+from memflux.training.models import Config, name_of
+from memflux.training.schedule import Schedule, Step
 from memflux.waveform import Waveform
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "memflux" / "published"
@@ -48,17 +52,29 @@ def tests(name: str) -> Curves:
     return _first(dataset(name, TESTED, TEST_SEED), TESTED)
 
 
-def trained(name: str, count: int) -> Surrogate:
-    """A spectral one of `count` curves with its errors on `tests`; goes on where it was interrupted, then is kept."""
+def trained(name: str, count: int, config: Config | None = None, epochs: int | None = None) -> Surrogate:
+    """A surrogate of `count` curves (None: spectral) with its errors on `tests`.
+
+    Goes on where it was interrupted, then is kept.
+    """
     data = dataset(name, count)
+    model = "" if config is None else f"-{name_of(config)}"
+    schedule = None if config is None else dataclasses.replace(Schedule.of(config), epochs=epochs)
     surrogate = fit(
         *_first(data, count),
         Space.preset(name),
+        config,
+        schedule,
         fractions=FRACTIONS,
         dataset_hash=data.content_hash,
-        checkpoint=CACHE / f"{name}-{count}.training",
+        checkpoint=CACHE / f"{name}-{count}{model}.training",
+        on_progress=_say,
     )
     return surrogate.tested(*tests(name))
+
+
+def _say(step: Step) -> None:
+    print(f"epoch {step.epoch} of {step.epochs}: {100 * step.validation:.3f} %", file=sys.stderr)
 
 
 def _first(data: Dataset, count: int) -> Curves:

@@ -12,6 +12,8 @@ from memflux.training.loop import fit
 from memflux.training.lstm import Lstm, LstmConfig
 from memflux.training.resume import Paused
 from memflux.training.schedule import Schedule
+from memflux.training.surrogate import Surrogate
+from memflux.training.trainer import Trainer
 
 SPACE = Space.preset("5d-parametric")
 DEVICES, DRIVE = SPACE.sample(80, seed=0)
@@ -61,6 +63,27 @@ def test_clipping_bounds_what_one_step_does():
     free = trained(dataclasses.replace(ADAM, optimiser="adam"))
     clipped = trained(dataclasses.replace(ADAM, optimiser="adam", clip=1e-9))
     assert not torch.allclose(weights(free), weights(clipped))
+
+
+def test_a_gradient_that_overflows_is_left_out_and_counted(monkeypatch):
+    loss, calls = Lstm.loss, []
+
+    def overflows_once(self, *batch):
+        calls.append(None)
+        return loss(self, *batch) * (torch.inf if len(calls) == 3 else 1.0)
+
+    monkeypatch.setattr(Lstm, "loss", overflows_once)
+    surrogate = trained()
+    assert surrogate.record["history"][-1]["skipped"] == 1
+    assert torch.isfinite(weights(surrogate)).all()
+
+
+def test_a_validation_error_that_overflows_is_kept_as_none(monkeypatch, tmp_path):
+    monkeypatch.setattr(Trainer, "_error", lambda self: float("inf") if self.epoch == 2 else 1.0)
+    surrogate = trained()
+    surrogate.save(tmp_path / "s")  # JSON has no infinity
+    history = Surrogate.load(tmp_path / "s").record["history"]
+    assert [step["validation"] for step in history] == [1.0, None, 1.0, 1.0]
 
 
 def one_rank(rank, store, folder):

@@ -109,7 +109,7 @@ def fit(
             "dropped": curves.dropped,
             "dataset_hash": dataset_hash,
             "seconds": resume.spent,
-            "history": [dataclasses.asdict(step) for step in trainer.history],
+            "history": [step.to_dict() for step in trainer.history],
             "test_errors": None,
             "about": None,
         },

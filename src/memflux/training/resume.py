@@ -100,6 +100,7 @@ def _write(path: Path, trainer: "Trainer", training: str, seconds: float) -> Non
         "training": training,
         "epoch": trainer.epoch,
         "pieces": trainer.pieces,
+        "skipped": trainer.skipped,
         "best": trainer.best if math.isfinite(trainer.best) else None,
         "looks_since_best": trainer.looks_since_best,
         "history": [dataclasses.asdict(step) for step in trainer.history],
@@ -135,7 +136,7 @@ def _fill(trainer: "Trainer", tensors: dict[str, Tensor], notes: dict[str, Any])
         number, key = name.split("/")
         state.setdefault(int(number), {})[key] = value.cpu() if key == "step" else value
     trainer.optimiser.load_state_dict({**trainer.optimiser.state_dict(), "state": state})
-    trainer.epoch, trainer.pieces = notes["epoch"], notes["pieces"]
+    trainer.epoch, trainer.pieces, trainer.skipped = notes["epoch"], notes["pieces"], notes["skipped"]
     trainer.best = math.inf if notes["best"] is None else notes["best"]
     trainer.looks_since_best = notes["looks_since_best"]
     trainer.history = [Step(**step) for step in notes["history"]]

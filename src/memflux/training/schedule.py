@@ -67,7 +67,7 @@ class Schedule:
             case SpectralConfig():
                 return cls() if config.layers <= SpectralConfig().layers else cls(batch_size=512, steps=5000)
             case LstmConfig():
-                return adam
+                return dataclasses.replace(adam, optimiser="muon", learning_rate=0.05, batch_size=32, weight_decay=0.1)
             case HybridConfig():
                 return dataclasses.replace(adam, epochs=150, batch_size=128, learning_rate=1e-2, weight_decay=0.1)
             case NeuralOdeConfig():
@@ -94,5 +94,11 @@ class Step:
     epoch: int  # finished
     epochs: int
     loss: float  # of the training set, over the epoch
-    validation: float  # mean nMAE in A of the validation set
+    validation: float  # mean nMAE in A of the validation set; infinite where a curve overflowed
     pieces: int = 1  # parts that a batch is computed in; more than 1 after memory ran out
+    skipped: int = 0  # steps left out so far, because their gradient was not finite
+
+    def to_dict(self) -> dict[str, object]:
+        """JSON-ready: None for what is not finite."""
+        finite = {name: getattr(self, name) for name in ("loss", "validation")}
+        return {**dataclasses.asdict(self), **{k: v if math.isfinite(v) else None for k, v in finite.items()}}

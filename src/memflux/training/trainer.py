@@ -77,7 +77,7 @@ class Trainer:
         self.batches = -(-len(train) // schedule.batch_size)
         kind = {"muon": Muon, "adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[schedule.optimiser]
         self.optimiser = kind(module.groups(schedule.weight_decay), lr=schedule.learning_rate)
-        self.epoch, self.pieces, self.looks_since_best = 0, 1, 0
+        self.epoch, self.pieces, self.skipped, self.looks_since_best = 0, 1, 0, 0
         self.history: list[Step] = []
         self.best, self.kept = math.inf, copy.deepcopy(module.state_dict())
 
@@ -110,9 +110,12 @@ class Trainer:
             torch.manual_seed(_mixed(self.seed, step) ^ self._rank())  # what dropout draws
             for group in self.optimiser.param_groups:
                 group["lr"] = self.schedule.rate(step, self.epochs * self.batches)
-            total += self._gradient(rows) * len(rows)
-            if self.schedule.clip is not None:
-                torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.schedule.clip)
+            loss = self._gradient(rows)
+            norm = torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.schedule.clip or math.inf)
+            if not torch.isfinite(norm):
+                self.skipped += 1  # gradients of a recurrence can overflow; one step of theirs would end everything
+                continue
+            total += loss * len(rows)
             self.optimiser.step()
         return float(total) / count
 
@@ -167,7 +170,10 @@ class Trainer:
     def _look(self, loss: float) -> None:
         """Validation error, and the weights if they are the best so far."""
         error = self._error()
-        self.history.append(Step(epoch=self.epoch, epochs=self.epochs, loss=loss, validation=error, pieces=self.pieces))
+        step = Step(
+            epoch=self.epoch, epochs=self.epochs, loss=loss, validation=error, pieces=self.pieces, skipped=self.skipped
+        )
+        self.history.append(step)
         self.looks_since_best += 1
         if error < self.best:
             self.best, self.looks_since_best = error, 0
