@@ -23,7 +23,7 @@ from memflux.waveform import Waveform
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "memflux" / "published"
 TESTED = 2000
-TEST_SEED = 12
+TEST_SEED, CALIBRATION_SEED = 12, 13
 FRACTIONS = (0.9, 0.1, 0.0)  # the test set is a draw of its own
 
 
@@ -49,7 +49,12 @@ def dataset(name: str, count: int, seed: int = 0) -> Dataset:
 
 def tests(name: str) -> Curves:
     """2,000 devices that no training sees."""
-    return _first(dataset(name, TESTED, TEST_SEED), TESTED)
+    return first(dataset(name, TESTED, TEST_SEED), TESTED)
+
+
+def fresh(name: str) -> Curves:
+    """As many that no training sees, to calibrate bands on: others than those of `tests`."""
+    return first(dataset(name, TESTED, CALIBRATION_SEED), TESTED)
 
 
 def trained(name: str, count: int, config: Config | None = None, epochs: int | None = None) -> Surrogate:
@@ -61,7 +66,7 @@ def trained(name: str, count: int, config: Config | None = None, epochs: int | N
     model = "" if config is None else f"-{name_of(config)}"
     schedule = None if config is None else dataclasses.replace(Schedule.of(config), epochs=epochs)
     surrogate = fit(
-        *_first(data, count),
+        *first(data, count),
         Space.preset(name),
         config,
         schedule,
@@ -77,6 +82,7 @@ def _say(step: Step) -> None:
     print(f"epoch {step.epoch} of {step.epochs}: {100 * step.validation:.3f} %", file=sys.stderr)
 
 
-def _first(data: Dataset, count: int) -> Curves:
+def first(data: Dataset, count: int) -> Curves:
+    """The first `count` devices of a data set, which may have grown beyond."""
     drive = data.drive
     return Curves(data.devices[:count], drive if drive.batch is None else drive[:count], data.traces[:count])

@@ -276,11 +276,10 @@ class Devices:
         return batch
 
     def resolved(self) -> Self:
-        """The same batch with every field that follows another one written out."""
-        filled = {
-            f: np.where(np.isnan(getattr(self, f)), getattr(self, g), getattr(self, f)) for f, g in FOLLOWS.items()
-        }
-        return self.replace(**filled)
+        """The same batch with every field that follows another one written out; itself where all are."""
+        missing = {f: np.isnan(getattr(self, f)) for f in FOLLOWS}
+        filled = {f: np.where(m, getattr(self, FOLLOWS[f]), getattr(self, f)) for f, m in missing.items() if m.any()}
+        return self.replace(**filled) if filled else self
 
     def columns(self) -> dict[str, np.ndarray]:
         """The arrays by field name."""

@@ -1,6 +1,7 @@
 """Design spaces: which parameters vary, in which ranges, and how devices are drawn from them."""
 
 import dataclasses
+import functools
 import zlib
 from collections.abc import Callable, Mapping
 from typing import Self
@@ -167,7 +168,7 @@ class Space:
         unit = self.coordinates(devices, drive)
         inside = np.all((unit >= -slack) & (unit <= 1 + slack), axis=1)
         inside[inside] &= self.allowed(unit[inside])
-        actual, base = devices.resolved(), Devices.of(self.device)
+        actual, base = devices.resolved(), _batch_of(self.device)
         follows = {f for f in FOLLOWS if np.isnan(getattr(base, f)[0])}
         for name in FIELDS:
             if name not in self.names and name not in follows:
@@ -210,6 +211,12 @@ class Space:
         parameters = tuple(Parameter(**p) for p in rest.pop("parameters"))  # type: ignore[attr-defined]
         device = Device.from_dict(rest.pop("device"))  # type: ignore[arg-type]
         return cls(parameters=parameters, device=device, **rest)  # type: ignore[arg-type]
+
+
+@functools.lru_cache(maxsize=32)
+def _batch_of(device: Device) -> Devices:
+    """A batch of one, whose arrays are read-only."""
+    return Devices.of(device)
 
 
 def same_constant(name: str, devices: Devices, base: Devices) -> Bool[np.ndarray, " B"]:

@@ -1,4 +1,7 @@
-"""The folder of a surrogate: `weights.safetensors` and `surrogate.json`. Nothing is ever unpickled."""
+"""The folder of a surrogate: `weights.safetensors`, `surrogate.json` and, where it has bands, `bands.json`.
+
+Nothing is ever unpickled.
+"""
 
 import json
 import math
@@ -20,6 +23,7 @@ from memflux.errors import DataError, InvalidValue
 FORMAT = 2
 WEIGHTS = "weights.safetensors"
 DOCUMENT = "surrogate.json"
+BANDS = "bands.json"
 MAX_WEIGHTS = 2 * 1024**3  # bytes
 MAX_DOCUMENT = 16 * 1024**2  # bytes
 
@@ -35,8 +39,13 @@ def check_target(folder: str | Path) -> Path:
     return target
 
 
-def write_folder(folder: str | Path, document: Mapping[str, object], module: nn.Module) -> None:
-    """Write both files beside `folder` and rename them into place; an older surrogate there is replaced.
+def write_folder(
+    folder: str | Path,
+    document: Mapping[str, object],
+    module: nn.Module,
+    bands: Mapping[str, object] | None = None,
+) -> None:
+    """Write the files beside `folder` and rename them into place; an older surrogate there is replaced.
 
     `document` gains "format" and "memflux" (the version); weights are kept in float32, the precision
     of training. Raises what `check_target` does.
@@ -51,6 +60,8 @@ def write_folder(folder: str | Path, document: Mapping[str, object], module: nn.
     try:
         (fresh / WEIGHTS).write_bytes(save_tensors(tensors))
         (fresh / DOCUMENT).write_text(json.dumps(full, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        if bands is not None:
+            (fresh / BANDS).write_text(json.dumps(bands, allow_nan=False) + "\n", encoding="utf-8")
         _put(fresh, target)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -59,16 +70,24 @@ def write_folder(folder: str | Path, document: Mapping[str, object], module: nn.
 def read_document(folder: str | Path) -> dict[str, Any]:
     """`surrogate.json` of a folder, its format checked; DataError where it is missing or damaged."""
     path = Path(folder) / DOCUMENT
-    try:
-        document = json.loads(_read(path, MAX_DOCUMENT))
-    except ValueError as error:
-        raise DataError(f"{path} is not JSON ({error}); copy or train the surrogate again.") from None
+    document = _json(path)
     version = document.get("format") if isinstance(document, dict) else None
     if version != FORMAT:
         raise DataError(
             f"{path} has format {version!r} and this memflux {__version__} reads {FORMAT}; "
             "use the version that wrote it, or train again."
         )
+    return document
+
+
+def read_bands(folder: str | Path) -> dict[str, Any] | None:
+    """`bands.json` of a folder; None without the file, DataError where it is damaged."""
+    path = Path(folder) / BANDS
+    if not path.exists():
+        return None
+    document = _json(path)
+    if not isinstance(document, dict):
+        raise DataError(f"{path} holds no JSON object; remove it and calibrate again.")
     return document
 
 
@@ -94,6 +113,13 @@ def load_weights(folder: str | Path, module: nn.Module) -> None:
     for name, value in tensors.items():
         _check_tensor(f"{name} in {path}", value, wanted[name])
     module.load_state_dict(tensors, strict=True, assign=True)
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(_read(path, MAX_DOCUMENT))
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON ({error}); copy or make it again.") from None
 
 
 def _check_tensor(where: str, found: Tensor, wanted: Tensor) -> None:

@@ -16,7 +16,8 @@ from memflux.device import Devices
 from memflux.errors import DataError, InvalidValue, check_choice, check_integer
 from memflux.space import Space
 from memflux.traces import Traces
-from memflux.training.checkpoint import check_keys, load_weights, read_document, write_folder
+from memflux.training.bands import Bands, calibrate
+from memflux.training.checkpoint import BANDS, check_keys, load_weights, read_bands, read_document, write_folder
 from memflux.training.coverage import coverage
 from memflux.training.evaluate import evaluate
 from memflux.training.model import AbstractModel, asked_of
@@ -29,6 +30,7 @@ from memflux.training.scaling import (
     output_from_dict,
     output_to_dict,
 )
+from memflux.training.spread import spread_of_members
 from memflux.waveform import Waveform
 from memflux.waveform import from_dict as waveform_from_dict
 
@@ -46,7 +48,8 @@ class Surrogate:
 
     Traces carry `inside` (within the training space) and a sentence a device. `record` is what
     training measured: seed, split, dropped rows, seconds, history, data set hash, test errors; and
-    `about`, where somebody said it: how the data were made, the licence.
+    `about`, where somebody said it: how the data were made, the licence. `bands`, where somebody
+    calibrated them, say how far the truth may lie from a curve.
     """
 
     module: AbstractModel
@@ -58,6 +61,7 @@ class Surrogate:
     outputs: OutputScaling
     published: PublishedScaling | None  # of the published error; None where it is not defined
     record: Mapping[str, Any]
+    bands: Bands | None = None
 
     def __post_init__(self) -> None:
         self.module.eval()  # no dropout in an answer
@@ -76,6 +80,7 @@ class Surrogate:
         except (InvalidValue, TypeError, KeyError, AttributeError) as error:
             reason = str(error).rstrip(".?")
             raise DataError(f"{folder}/surrogate.json is not usable: {reason}; copy or train it again.") from None
+        surrogate = dataclasses.replace(surrogate, bands=_bands(folder))
         load_weights(folder, surrogate.module)
         surrogate.module.double().requires_grad_(False)
         return surrogate
@@ -89,6 +94,43 @@ class Surrogate:
     def described(self, about: Mapping[str, str]) -> Self:
         """The same surrogate with notes for its readers in its record."""
         return dataclasses.replace(self, record={**self.record, "about": dict(about)})
+
+    def calibrated(
+        self, devices: Devices, drive: Waveform, traces: Traces, coverage: float = 0.95, seed: int = 0
+    ) -> Self:
+        """The same surrogate with bands measured on devices drawn independently of its training.
+
+        `traces` are their solved curves. Raises what `bands.calibrate` does.
+        """
+        spread = self.spread if self.spread(devices[:1], drive[:1]) is not None else None
+        bands = calibrate(self, devices, drive, traces, self.inputs, coverage, spread, seed)  # type: ignore[arg-type]
+        return dataclasses.replace(self, bands=bands)
+
+    def spread(self, devices: Devices, drive: Waveform) -> Float[np.ndarray, "B T"] | None:
+        """Standard deviation among the members of an ensemble [A]; None for a model without members."""
+        unit = self.inputs.scale(self.inputs.values(devices, self._checked(drive).for_batch(len(devices))))
+        return spread_of_members(self.module, self.outputs, unit)
+
+    def band(
+        self, devices: Devices, drive: Waveform, kind: str = "pointwise"
+    ) -> tuple[Float[np.ndarray, "B T"], Float[np.ndarray, "B T"]]:
+        """Lower and upper ends [A] of the bands around the curves of `self(devices, drive)`; NaN outside the space.
+
+        kind "pointwise" holds the truth at each time with the calibrated probability, "curve" the whole
+        curve. They hold for devices drawn like the calibration's, on average over these. Raises
+        InvalidValue without calibration.
+        """
+        if self.bands is None:
+            raise InvalidValue(
+                "this surrogate has no bands; calibrate it on fresh devices: Surrogate.calibrated or memflux calibrate."
+            )
+        drive = self._checked(drive).for_batch(len(devices))
+        prediction = self(devices, drive)
+        unit = self.inputs.scale(self.inputs.values(devices, drive))
+        ends = self.bands.around(prediction, unit, self.spread(devices, drive), kind)
+        # nothing was measured out there
+        low, high = (np.where(prediction.inside[:, None], end, np.nan) for end in ends)  # type: ignore[index]
+        return low, high
 
     def save(self, folder: str | Path) -> None:
         """Write the folder, at once or not at all; an older surrogate there is replaced."""
@@ -106,7 +148,7 @@ class Surrogate:
             },
             "record": dict(self.record),
         }
-        write_folder(folder, document, self.module)
+        write_folder(folder, document, self.module, None if self.bands is None else self.bands.to_dict())
 
     def on(self, device: str = "cpu", precision: str = "float64") -> Self:
         """The same surrogate with its weights on a torch device ("cpu", "cuda"), in "float64" or "float32"."""
@@ -139,7 +181,7 @@ class Surrogate:
 
         Raises InvalidValue for a drive of another family or number of cycles than trained on.
         """
-        drive = self._checked(drive).for_batch(len(devices))
+        devices, drive = devices.resolved(), self._checked(drive).for_batch(len(devices))
         unit = self.inputs.scale(self.inputs.values(devices, drive))
         time, voltage = drive.grid(self.samples)
         current = np.empty((len(devices), self._times))
@@ -241,6 +283,15 @@ def _chunks(count: int) -> Iterator[slice]:
 
 def _numpy(tensor: Tensor) -> np.ndarray:
     return tensor.double().cpu().numpy()
+
+
+def _bands(folder: Path) -> Bands | None:
+    fields = read_bands(folder)
+    try:
+        return None if fields is None else Bands.from_dict(fields)
+    except (InvalidValue, TypeError, KeyError, AttributeError) as error:
+        reason = str(error).rstrip(".?")
+        raise DataError(f"{folder}/{BANDS} is not usable: {reason}; remove it and calibrate again.") from None
 
 
 def _find(path_or_name: str | Path) -> Path:
