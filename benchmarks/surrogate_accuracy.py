@@ -13,8 +13,8 @@ import harness
 import published
 from harness import Row
 from memflux import Solver, Space, Surrogate
-from memflux.metrics import nmae, on_off_ratio, symmetry
-from memflux.training.evaluate import Evaluation, evaluate
+from memflux.metrics import nmae
+from memflux.training.evaluate import Evaluation, evaluate, felt
 
 # space: curves, bar of the mean [%], published mean of the scaled error [%]
 SPACES = {
@@ -25,7 +25,7 @@ SPACES = {
     "9d": (20_000, 0.12, 0.9),
 }
 MEDIAN_PUBLISHED = 0.3  # %, of the scaled error
-FELT_VOLTAGE = 5.0  # V, where the on-off ratio is read
+FELT = {"on_off_ratio": "abs(dR)", "symmetry": "abs(dS)", "log10_peak": "abs(dlog10 peak)"}  # as the rows name them
 
 
 def five_parametric(quick: bool) -> Iterator[Row]:
@@ -72,16 +72,11 @@ def _space(name: str, count: int, bar: float, beside: float) -> Iterator[Row]:
 def _felt(surrogate: Surrogate) -> Iterator[Row]:
     """What designs feel: errors of on-off ratio, symmetry and peak."""
     devices, drive, traces = published.tests("9d")
-    guess = surrogate(devices, drive)
-    strong = drive.amplitude >= FELT_VOLTAGE
-    differences = {
-        "abs(dR)": (on_off_ratio(guess, FELT_VOLTAGE) - on_off_ratio(traces, FELT_VOLTAGE))[strong],
-        "abs(dS)": symmetry(guess) - symmetry(traces),
-        "abs(dlog10 peak)": np.log10(_peak(guess.current)) - np.log10(_peak(traces.current)),
-    }
-    for name, difference in differences.items():
-        far = np.percentile(np.abs(difference[np.isfinite(difference)]), 99)
-        yield Row(what=f"9d, 99th percentile of {name}", value=far, unit="1", bar=0.01)
+    errors = felt(surrogate(devices, drive), traces).to_dict()
+    for name, short in FELT.items():
+        far = errors[name]["p99"]
+        assert far is not None  # the drives of this space reach 5 V
+        yield Row(what=f"9d, 99th percentile of {short}", value=far, unit="1", bar=0.01)
 
 
 def _floor(name: str, count: int) -> Iterator[Row]:
@@ -101,10 +96,6 @@ def _evaluation(surrogate: Surrogate, name: str) -> Evaluation:
 def _scaled(result: Evaluation) -> str:
     assert result.nmae_scaled is not None
     return f"{100 * result.nmae_scaled.mean():.3f} %"
-
-
-def _peak(current: np.ndarray) -> np.ndarray:
-    return np.abs(current).max(axis=1)
 
 
 if __name__ == "__main__":

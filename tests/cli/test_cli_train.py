@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 from memflux.cli import train as commands
 from memflux.compact import CompactModel
 from memflux.dataset import Dataset
-from memflux.errors import InvalidValue
+from memflux.errors import DataError, InvalidValue
+from memflux.platform.evaluation_figures import FILES
 from memflux.space import Space
 
 SPACE = Space.preset("5d-parametric")
@@ -22,6 +23,9 @@ def folders(tmp_path_factory):
     traces = CompactModel(samples=16)(devices, drive)
     for name, space in (("data", SPACE), ("nameless", None)):
         Dataset.write(root / name, devices=devices, drive=drive, traces=traces, space=space)
+    few, wave = SPACE.sample(12, seed=1)
+    wide = CompactModel(samples=160)(few, wave)  # on the grid of the pretrained surrogates
+    Dataset.write(root / "wide", devices=few, drive=wave, traces=wide, space=SPACE)
     return root
 
 
@@ -45,6 +49,39 @@ def test_train_then_evaluate(folders):
     assert errors["nmae"] == pytest.approx(summary["test_errors"]["nmae"])
     every = json.loads(run("evaluate", folders / "model", folders / "data", "--part", "all", "--json").stdout)
     assert every["count"] == 100
+
+
+def test_an_evaluation_is_a_folder_of_figures_and_numbers(folders):
+    words = ("evaluate", "5d-parametric", folders / "wide", "--part", "all")
+    out = folders / "evaluation"
+    out.mkdir()
+    for name in ("evaluation.json", "cycles.png"):
+        (out / name).write_text("of an earlier evaluation")
+    result = run(*words, "--out", out, "--json")
+    assert result.exit_code == 0, result.output
+    assert {p.name for p in out.iterdir()} == {"evaluation.json", *FILES}
+    assert all((out / name).read_bytes().startswith(b"\x89PNG") for name in FILES)
+    document = json.loads((out / "evaluation.json").read_text())
+    assert json.loads(result.stdout) == {**document, "folder": str(out)}
+    plain = json.loads(run(*words, "--json").stdout)
+    assert plain.items() <= document.items()
+    assert set(document) - set(plain) == {"surrogate", "dataset", "felt", "worst_devices"}
+    assert set(document["felt"]) == {"on_off_ratio", "symmetry", "log10_peak"}
+    worst = document["worst_devices"]
+    assert len(worst) == 10
+    assert (worst[0]["row"], worst[0]["nmae"]) == (plain["worst"], plain["nmae"]["max"])
+    assert set(worst[0]["parameters"]) == set(SPACE.names)
+
+
+def test_an_evaluation_overwrites_nothing_else(folders):
+    for out in (folders / "wide", folders / "wide" / "manifest.json"):
+        result = run("evaluate", "5d-parametric", folders / "wide", "--part", "all", "--out", out)
+        assert isinstance(result.exception, InvalidValue)
+        assert str(result.exception) == f"{out} exists and holds no evaluation; give a new or empty folder."
+    below = folders / "wide" / "manifest.json" / "evaluation"
+    result = run("evaluate", "5d-parametric", folders / "wide", "--part", "all", "--out", below)
+    assert isinstance(result.exception, DataError)
+    assert "cannot be written" in str(result.exception)
 
 
 def test_people_get_a_table(folders):

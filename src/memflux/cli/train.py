@@ -1,20 +1,26 @@
 """`memflux train` and `memflux evaluate`: from a data set to a surrogate, and how good it is."""
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from memflux.cli.output import Json, console, emit, progress
-from memflux.errors import InvalidValue, check_choice
+from memflux.errors import DataError, InvalidValue, MissingDependency, check_choice
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from memflux.dataset import Dataset
     from memflux.space import Space
+    from memflux.traces import Traces
+    from memflux.training.evaluate import Evaluation
     from memflux.training.surrogate import Surrogate
 
 PARTS = ("test", "all")
+EVALUATION = "evaluation.json"
 
 Data = Annotated[str, typer.Argument(help="Folder or URL of the data set.")]
 
@@ -92,30 +98,36 @@ def evaluate(
     part: Annotated[
         str, typer.Option("--part", help="test: the devices that training never sees, by their hash; all: every one.")
     ] = "test",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="New or empty folder for figures and evaluation.json.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compare a surrogate with the curves of a data set.
 
-    Example: memflux evaluate runs/surrogate runs/5d --part test
+    Example: memflux evaluate runs/surrogate runs/5d --part test --out runs/evaluation
     """
-    from memflux.training.data import split
-    from memflux.training.evaluate import evaluate as compare
+    from memflux.training.evaluate import compare
     from memflux.training.surrogate import Surrogate
 
     check_choice("part", part, PARTS)
+    if out is not None:
+        _check_evaluation(out)  # before anything is computed
     predict = Surrogate.load(surrogate)
-    data = _open(dataset)
-    devices, drive, traces = data.devices, data.drive, data.traces
-    if part == "test":
-        chosen = split(devices, drive, predict.record["fractions"]).test
-        if not chosen.any():
-            raise InvalidValue(f"none of the {len(devices)} devices falls into the test part; give --part all.")
-        devices, drive, traces = devices[chosen], drive[chosen], traces[chosen]
-    result = compare(predict, devices, drive, traces, predict.published)
-    outside = len(devices) - int(predict(devices, drive).inside.sum())  # type: ignore[union-attr]
+    rows = _part(_open(dataset), predict, part)
+    predicted = predict(rows.devices, rows.drive)
+    result = compare(predicted, rows.traces, predict.published)
+    outside = len(rows) - int(predicted.inside.sum())  # type: ignore[union-attr]
     if outside:
-        console.print(f"{outside} of {len(devices)} devices lie outside the space that the surrogate was trained on.")
-    emit({"part": part, "outside": outside, **result.to_dict()}, as_json, title="errors")
+        console.print(f"{outside} of {len(rows)} devices lie outside the space that the surrogate was trained on.")
+    summary = {"part": part, "outside": outside, **result.to_dict()}
+    if out is None:
+        emit(summary, as_json, title="errors")
+        return
+    document = {"surrogate": surrogate, "dataset": dataset, **summary}
+    document |= _details(predict, rows, predicted, result)
+    _write_evaluation(out, document, _figures(surrogate, predict, rows, predicted, result))
+    emit({**(document if as_json else summary), "folder": str(out)}, as_json, title="errors")
 
 
 def register(app: typer.Typer) -> None:
@@ -128,6 +140,67 @@ def _open(url: str) -> "Dataset":
     from memflux.dataset import Dataset
 
     return Dataset.open(url)
+
+
+def _part(data: "Dataset", predict: "Surrogate", part: str) -> "Dataset":
+    """The rows of a data set that are asked for."""
+    from memflux.dataset import Dataset
+    from memflux.training.data import split
+
+    if part == "all":
+        return data
+    chosen = split(data.devices, data.drive, predict.record["fractions"]).test
+    if not chosen.any():
+        raise InvalidValue(f"none of the {len(data)} devices falls into the test part; give --part all.")
+    return Dataset.of(data.manifest, data.rows[chosen])
+
+
+def _check_evaluation(out: Path) -> None:
+    """Refuse a folder that holds something else, and figures that cannot be drawn."""
+    if out.exists() and not (out / EVALUATION).is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise InvalidValue(f"{out} exists and holds no evaluation; give a new or empty folder.")
+    try:
+        import memflux.platform.evaluation_figures  # noqa: F401
+    except ImportError:
+        raise MissingDependency("pictures need matplotlib; run pip install 'memflux[report]'.") from None
+
+
+def _details(predict: "Surrogate", data: "Dataset", predicted: "Traces", result: "Evaluation") -> dict[str, Any]:
+    """What `evaluation.json` says beyond the summary."""
+    from memflux.training.evaluate import felt, worst_devices
+
+    values = predict.inputs.values(data.devices, data.drive)
+    return {
+        "felt": felt(predicted, data.traces).to_dict(),
+        "worst_devices": worst_devices(result, predict.parameters, values, data.index, data.rows.key),
+    }
+
+
+def _figures(
+    name: str, predict: "Surrogate", data: "Dataset", predicted: "Traces", result: "Evaluation"
+) -> "dict[str, Figure]":
+    """The figures by file name; `name` is the surrogate's folder or its own name."""
+    from memflux.platform.evaluation_figures import evaluation_figures
+
+    values = predict.inputs.values(data.devices, data.drive)
+    parameters = predict.inputs.parameters
+    return evaluation_figures(Path(name).resolve().name, result, predicted, data.traces, parameters, values)
+
+
+def _write_evaluation(out: Path, document: dict[str, Any], figures: "dict[str, Figure]") -> None:
+    """All files of the folder; those of an earlier evaluation go first, which may have drawn more."""
+    from memflux.platform.evaluation_figures import FILES
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name in FILES:
+            (out / name).unlink(missing_ok=True)
+        # first of the new files: a folder that an interrupt leaves half full is still an evaluation's
+        (out / EVALUATION).write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        for name, figure in figures.items():
+            figure.savefig(out / name, dpi=150)
+    except OSError as error:
+        raise DataError(f"{out} cannot be written ({error.strerror}); give another folder.") from None
 
 
 def _space(data: "Dataset", name: str) -> "Space":
