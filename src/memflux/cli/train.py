@@ -11,6 +11,7 @@ from memflux.cli.output import Json, console, emit, progress
 from memflux.errors import DataError, InvalidValue, MissingDependency, check_choice
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.figure import Figure
 
     from memflux.dataset import Dataset
@@ -124,9 +125,15 @@ def evaluate(
     if out is None:
         emit(summary, as_json, title="errors")
         return
+    from memflux.platform.evaluation_figures import evaluation_figures
+
     document = {"surrogate": surrogate, "dataset": dataset, **summary}
-    document |= _details(predict, rows, predicted, result)
-    _write_evaluation(out, document, _figures(surrogate, predict, rows, predicted, result))
+    values = predict.inputs.values(rows.devices, rows.drive)
+    document |= _details(predict, values, rows, predicted, result)
+    figures = evaluation_figures(
+        Path(surrogate).resolve().name, result, predicted, rows.traces, predict.inputs.parameters, values
+    )
+    _write_evaluation(out, document, figures)
     emit({**(document if as_json else summary), "folder": str(out)}, as_json, title="errors")
 
 
@@ -165,26 +172,16 @@ def _check_evaluation(out: Path) -> None:
         raise MissingDependency("pictures need matplotlib; run pip install 'memflux[report]'.") from None
 
 
-def _details(predict: "Surrogate", data: "Dataset", predicted: "Traces", result: "Evaluation") -> dict[str, Any]:
-    """What `evaluation.json` says beyond the summary."""
+def _details(
+    predict: "Surrogate", values: "np.ndarray", data: "Dataset", predicted: "Traces", result: "Evaluation"
+) -> dict[str, Any]:
+    """What `evaluation.json` says beyond the summary; `values` [B, P] are those of the parameters."""
     from memflux.training.evaluate import felt, worst_devices
 
-    values = predict.inputs.values(data.devices, data.drive)
     return {
         "felt": felt(predicted, data.traces).to_dict(),
         "worst_devices": worst_devices(result, predict.parameters, values, data.index, data.rows.key),
     }
-
-
-def _figures(
-    name: str, predict: "Surrogate", data: "Dataset", predicted: "Traces", result: "Evaluation"
-) -> "dict[str, Figure]":
-    """The figures by file name; `name` is the surrogate's folder or its own name."""
-    from memflux.platform.evaluation_figures import evaluation_figures
-
-    values = predict.inputs.values(data.devices, data.drive)
-    parameters = predict.inputs.parameters
-    return evaluation_figures(Path(name).resolve().name, result, predicted, data.traces, parameters, values)
 
 
 def _write_evaluation(out: Path, document: dict[str, Any], figures: "dict[str, Figure]") -> None:

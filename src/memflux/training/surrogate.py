@@ -108,7 +108,7 @@ class Surrogate:
 
     def spread(self, devices: Devices, drive: Waveform) -> Float[np.ndarray, "B T"] | None:
         """Standard deviation among the members of an ensemble [A]; None for a model without members."""
-        unit = self.inputs.scale(self.inputs.values(devices, self._checked(drive).for_batch(len(devices))))
+        unit = self._unit(devices, self._checked(drive).for_batch(len(devices)))
         return spread_of_members(self.module, self.outputs, unit)
 
     def band(
@@ -124,10 +124,9 @@ class Surrogate:
             raise InvalidValue(
                 "this surrogate has no bands; calibrate it on fresh devices: Surrogate.calibrated or memflux calibrate."
             )
-        drive = self._checked(drive).for_batch(len(devices))
         prediction = self(devices, drive)
-        unit = self.inputs.scale(self.inputs.values(devices, drive))
-        ends = self.bands.around(prediction, unit, self.spread(devices, drive), kind)
+        unit = self._unit(devices, drive)
+        ends = self.bands.around(prediction, unit, spread_of_members(self.module, self.outputs, unit), kind)
         # nothing was measured out there
         low, high = (np.where(prediction.inside[:, None], end, np.nan) for end in ends)  # type: ignore[index]
         return low, high
@@ -182,7 +181,7 @@ class Surrogate:
         Raises InvalidValue for a drive of another family or number of cycles than trained on.
         """
         devices, drive = devices.resolved(), self._checked(drive).for_batch(len(devices))
-        unit = self.inputs.scale(self.inputs.values(devices, drive))
+        unit = self._unit(devices, drive)
         time, voltage = drive.grid(self.samples)
         current = np.empty((len(devices), self._times))
         with torch.no_grad():
@@ -224,6 +223,10 @@ class Surrogate:
     @property
     def _times(self) -> int:
         return self.cycles * self.samples + 1
+
+    def _unit(self, devices: Devices, drive: Waveform) -> Float[np.ndarray, "B P"]:
+        """Scaled parameters."""
+        return self.inputs.scale(self.inputs.values(devices, drive))
 
     def _tensor(self, values: np.ndarray) -> Tensor:
         weight = next(self.module.parameters())
