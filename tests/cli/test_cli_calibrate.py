@@ -71,6 +71,11 @@ def test_what_is_refused(folders):
     words = (folders / "model", folders / "few", "--out", folders / "out")
     with pytest.raises(InvalidValue, match="20 of the 20 devices are solved; give at least 80"):
         raise run(*words).exception
+    devices, drive = Space.preset("9d").sample(120, seed=0)
+    Dataset.write(folders / "other", devices=devices, drive=drive, traces=CompactModel(samples=16)(devices, drive))
+    words = (folders / "model", folders / "other", "--out", folders / "out")
+    with pytest.raises(InvalidValue, match="120 of the 120 devices lie outside the training space"):
+        raise run(*words).exception
     assert not (folders / "out").exists()
     with pytest.raises(InvalidValue, match="has no bands; calibrate it"):
         Surrogate.load(folders / "model").band(*SPACE.sample(1, seed=0))

@@ -18,7 +18,7 @@ from memflux.space import Space
 from memflux.traces import Traces
 from memflux.training.bands import Bands, calibrate
 from memflux.training.checkpoint import BANDS, check_keys, load_weights, read_bands, read_document, write_folder
-from memflux.training.coverage import coverage
+from memflux.training.coverage import coverage as coverage_of
 from memflux.training.evaluate import evaluate
 from memflux.training.model import AbstractModel, asked_of
 from memflux.training.models import build, config_from_dict, config_to_dict, name_of
@@ -100,8 +100,16 @@ class Surrogate:
     ) -> Self:
         """The same surrogate with bands measured on devices drawn independently of its training.
 
-        `traces` are their solved curves. Raises what `bands.calibrate` does.
+        `traces` are their solved curves. Raises InvalidValue for devices outside the training space, and
+        what `bands.calibrate` does.
         """
+        drive = self._checked(drive).for_batch(len(devices))
+        outside = np.flatnonzero(~coverage_of(self.space, self.drive, devices, drive)[0])
+        if outside.size:
+            raise InvalidValue(
+                f"{outside.size} of the {len(devices)} devices lie outside the training space (the first is row "
+                f"{outside[0]}), where no band is given; calibrate on a draw from the space {self.space.name!r}."
+            )
         spread = self.spread if self.spread(devices[:1], drive[:1]) is not None else None
         bands = calibrate(self, devices, drive, traces, self.inputs, coverage, spread, seed)  # type: ignore[arg-type]
         return dataclasses.replace(self, bands=bands)
@@ -187,7 +195,7 @@ class Surrogate:
         with torch.no_grad():
             for part in _chunks(len(devices)):
                 current[part] = self._current(self._tensor(unit[part]), self._seen(voltage, part)).numpy()
-        inside, reasons = coverage(self.space, self.drive, devices, drive)
+        inside, reasons = coverage_of(self.space, self.drive, devices, drive)
         traces = Traces.of(
             time=time,
             voltage=voltage,
