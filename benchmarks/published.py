@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from memflux import Dataset, Devices, Space, Surrogate
 from memflux.platform.campaigns import runner
-from memflux.platform.campaigns.campaign import Campaign
+from memflux.platform.campaigns.campaign import SAMPLES, Campaign
 from memflux.platform.campaigns.executor_ray import RayExecutor
 from memflux.platform.cluster import local_cluster
 from memflux.traces import Traces
@@ -42,7 +42,8 @@ def dataset(name: str, count: int, seed: int = 0) -> Dataset:
         return found
     folder.parent.mkdir(parents=True, exist_ok=True)
     with local_cluster(None):
-        campaign = Campaign(space=name, count=count, seed=seed, engine="compiled", shard_size=16)
+        samples = SAMPLES // Space.preset(name).cycles
+        campaign = Campaign(space=name, count=count, seed=seed, samples=samples, engine="compiled", shard_size=16)
         runner.run(campaign, str(folder), RayExecutor())
     return Dataset.open(str(folder))
 

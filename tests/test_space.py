@@ -6,7 +6,7 @@ import pytest
 from memflux.device import Device
 from memflux.errors import InvalidValue
 from memflux.space import GRID, PRESETS, Parameter, Space
-from memflux.waveform import Sine, Triangle
+from memflux.waveform import PiecewiseLinear, PulseTrain, RandomDrive, Sine, Triangle
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -185,3 +185,29 @@ def test_a_given_density_is_a_constant_of_the_space():
     plain, drive = Space.preset("5d-parametric").sample(4, seed=0)
     given = plain.replace(mean_vacancy_density=1e23)
     assert not Space.preset("5d-parametric").contains(given, drive).any()
+
+
+def test_a_space_of_random_drives_gives_each_point_its_own():
+    """Whatever is drawn beside it, and for the point itself as for its parameter values."""
+    space = Space.preset("5d-any-drive")
+    devices, drive = space.sample(40, seed=2)
+    assert isinstance(drive, RandomDrive)
+    assert np.unique(drive.pattern).size == 40
+    _, part = space.sample(10, seed=2, first=30)
+    np.testing.assert_array_equal(part.pattern, drive.pattern[30:])
+    unit = space.coordinates(devices, drive)
+    np.testing.assert_array_equal(space.build(unit[::-1])[1].pattern, drive.pattern[::-1])
+    np.testing.assert_array_equal(space.at(space.values(unit))[1].pattern, drive.pattern)
+
+
+def test_a_space_of_random_drives_holds_any_drive_of_its_size():
+    space = Space.preset("5d-any-drive")
+    devices, _ = space.sample(3, seed=0)
+    for inside, drive in (
+        (True, Sine(amplitude=5.0, period=4.0, cycles=7)),
+        (True, PulseTrain(amplitude=-9.0, width=1.0, ramp=0.1, rest=1.0)),
+        (True, PiecewiseLinear(times=np.array([0.0, 2.0, 4.0]), voltages=np.array([0.0, -2.0, 0.0]))),
+        (False, Sine(amplitude=5.0, period=2.0)),
+        (False, PulseTrain(amplitude=-11.0, width=1.0, ramp=0.1, rest=1.0)),
+    ):
+        assert space.contains(devices, drive).all() == inside, drive

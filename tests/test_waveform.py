@@ -2,11 +2,12 @@ import numpy as np
 import pytest
 
 from memflux.errors import DataError, InvalidValue
-from memflux.waveform import PiecewiseLinear, PulseTrain, Sine, Triangle, from_dict
+from memflux.waveform import PiecewiseLinear, PulseTrain, RandomDrive, Sine, Triangle, from_dict
 
 PULSES = PulseTrain(amplitude=-5.0, width=2e-3, ramp=1.5e-3, rest=2e-3, cycles=3)
 RAMP = PiecewiseLinear(times=np.array([0.0, 1.0, 3.0]), voltages=np.array([0.0, 2.0, -1.0]), cycles=2)
-WAVES = [Triangle(amplitude=10.0, period=8.0), Sine(amplitude=2.0, period=0.1, cycles=3), PULSES, RAMP]
+RANDOM = RandomDrive(amplitude=3.0, period=5.0, pattern=7, cycles=2)
+WAVES = [Triangle(amplitude=10.0, period=8.0), Sine(amplitude=2.0, period=0.1, cycles=3), PULSES, RAMP, RANDOM]
 
 
 def test_triangle_goes_up_down_and_back():
@@ -113,6 +114,11 @@ def test_csv_with_and_without_header(tmp_path):
         (lambda: from_dict({"kind": "sine", "amplitude": 1.0}), "the sine waveform is incomplete"),
         (lambda: Triangle(amplitude=np.ones(2), period=1.0).for_batch(3), "drive has 2 entries for 3 devices"),
         (lambda: Triangle(amplitude=1.0, period=1.0).grid(2), "samples = 2 is out of range"),
+        (
+            lambda: RandomDrive(amplitude=1.0, period=1.0, pattern=np.array([1.0, 2.5])),
+            r"pattern = 2.5 is no whole number; give one from 0 to 2\^53",
+        ),
+        (lambda: RandomDrive(amplitude=1.0, period=1.0, pattern=-1), "pattern = -1 is out of range"),
     ],
 )
 def test_bad_drives_are_refused(build, sentence):
@@ -160,3 +166,38 @@ def test_a_cell_is_read_at_the_end_of_the_read_hold():
     np.testing.assert_allclose(np.diff(times), pulses.periods())
     batch = PulseTrain(amplitude=np.array([-5.0, 2.0]), width=7e-3, ramp=3e-3, rest=2e-3, cycles=3)
     assert batch.read_times().shape == (2, 3)
+
+
+def test_a_random_drive_is_its_pattern():
+    """The same on every machine; it starts and ends at 0 V and reaches its amplitude."""
+    phases, voltages = RANDOM.corners(), RANDOM.shape(RANDOM.corners())
+    np.testing.assert_allclose(
+        phases[:4], [0.004042609884130344, 0.008085219768260689, 0.13351972582925725, 0.1375623357133876], rtol=1e-12
+    )
+    np.testing.assert_allclose(
+        voltages[:4], [2.3956471343751167, 2.3956471343751167, 1.266048463403481, 1.266048463403481], rtol=1e-12
+    )
+    assert (np.diff(phases) > 0).all()
+    assert np.abs(voltages).max() == 3.0
+    assert RANDOM.voltage(0.0) == RANDOM.voltage(5.0) == RANDOM.voltage(10.0) == 0.0
+    other = RandomDrive(amplitude=3.0, period=5.0, pattern=8)
+    assert not np.allclose(other.grid(40)[1], RANDOM.grid(40)[1][:41], atol=0.5)
+
+
+def test_a_batch_of_random_drives_agrees_with_its_members():
+    wave = RandomDrive(amplitude=np.array([1.0, 2.0]), period=4.0, pattern=np.array([7.0, 2.0**53]))
+    _, voltage = wave.grid(64)
+    for k in range(2):
+        np.testing.assert_array_equal(voltage[k], wave[k].grid(64)[1])
+        np.testing.assert_array_equal(wave.corners()[k], wave[k].corners())
+
+
+def test_random_drives_ramp_hold_jump_and_rest():
+    wave = RandomDrive(amplitude=1.0, period=1.0, pattern=np.arange(200.0))
+    phases, voltages = wave.corners(), wave.shape(wave.corners())
+    lengths, steps = np.diff(phases, axis=1), np.diff(voltages, axis=1)
+    rates = np.abs(steps) / lengths
+    assert 0.3 < (steps == 0.0).mean() < 0.8  # holds
+    assert 0.1 < (rates > 20.0).mean() < 0.4  # jumps
+    assert 0.25 < (voltages[:, ::2] == 0.0).mean() < 0.4  # rests
+    assert np.quantile(lengths, [0.05, 0.95]) == pytest.approx([0.003, 0.16], rel=0.2)

@@ -15,6 +15,7 @@ _HOMES = {
     "Sine": "waveform",
     "PulseTrain": "waveform",
     "PiecewiseLinear": "waveform",
+    "RandomDrive": "waveform",
     "Waveform": "waveform",
     "Circuit": "circuit",
     "State": "state",
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from memflux.state import State
     from memflux.traces import Trace, Traces
     from memflux.training.surrogate import Surrogate
-    from memflux.waveform import PiecewiseLinear, PulseTrain, Sine, Triangle, Waveform
+    from memflux.waveform import PiecewiseLinear, PulseTrain, RandomDrive, Sine, Triangle, Waveform
 
 
 def __getattr__(name: str) -> Any:

@@ -17,7 +17,7 @@ from jaxtyping import Float, UInt64
 from memflux.device import Devices
 from memflux.errors import check_choice, check_integer
 from memflux.space import Space
-from memflux.waveform import Triangle
+from memflux.waveform import Waveform
 
 DESIGNS = ("published", "sobol", "latin-hypercube")
 BITS = 53  # of a coordinate: what a float64 in [0, 1) holds
@@ -26,7 +26,7 @@ SOBOL_BITS = 32  # of the library's sequence: fast_forward of more fails in SciP
 _GOLDEN = 0x9E3779B97F4A7C15  # odd, 2^64 over the golden ratio
 
 
-def sample(space: Space, design: str, count: int, seed: int, first: int = 0) -> tuple[Devices, Triangle]:
+def sample(space: Space, design: str, count: int, seed: int, first: int = 0) -> tuple[Devices, Waveform]:
     """Devices `first` .. `first + count - 1` of a design over `space`, and their drive.
 
     "published": independent, on 10,000 values a parameter (`Space.sample`). "sobol": the Sobol

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import zlib
 from collections.abc import Callable, Mapping
 from typing import Self
@@ -11,12 +12,13 @@ from jaxtyping import Bool, Float
 
 from memflux.device import FIELDS, FOLLOWS, OPTIONAL, QUANTITIES, Device, Devices
 from memflux.errors import InvalidValue, check_choice, check_integer, check_names, check_number
-from memflux.waveform import AMPLITUDE, PERIOD, Triangle, Waveform
+from memflux.waveform import AMPLITUDE, PERIOD, RandomDrive, Sine, Triangle, Waveform
 
 DRIVE_PARAMETERS = {"amplitude": AMPLITUDE, "period": PERIOD}
 ATTEMPTS = 1000  # draws of one device before a rule is given up
 GRID = 10_000  # values a parameter takes in the published design
 RULES = ("none", "within_gap")
+DRIVES = ("triangle", "random")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,10 +52,11 @@ class Parameter:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Space:
-    """A box of P parameters around a base device and a triangular base drive.
+    """A box of P parameters around a base device and a base drive.
 
-    `rule` "within_gap" keeps only devices whose barriers and vacancy offset (unless a mean vacancy
-    density is given in its place) are below the gap.
+    `drive` "triangle" is the published one; with "random" every point of the box has a random drive of its
+    own, and what is learned from them answers for any drive. `rule` "within_gap" keeps only devices whose
+    barriers and vacancy offset (unless a mean vacancy density is given in its place) are below the gap.
     """
 
     name: str
@@ -63,6 +66,7 @@ class Space:
     period: float = 8.0  # s
     cycles: int = 2
     rule: str = "none"
+    drive: str = "triangle"
 
     def __post_init__(self) -> None:
         names = [p.name for p in self.parameters]
@@ -74,6 +78,7 @@ class Space:
             raise InvalidValue("vacancy_offset has no effect where mean_vacancy_density is given; vary one of the two.")
         self._check_densities()
         check_choice("rule", self.rule, RULES)
+        check_choice("drive", self.drive, DRIVES)
         Triangle(amplitude=self.amplitude, period=self.period, cycles=self.cycles)
 
     def _check_densities(self) -> None:
@@ -84,7 +89,7 @@ class Space:
 
     @classmethod
     def preset(cls, name: str) -> Self:
-        """A published space: "2d", "4d", "5d", "7d", "9d", "5d-parametric", "16d" or "16d-raw"."""
+        """A published space: "2d", "4d", "5d", "7d", "9d", "5d-parametric", "16d", "16d-raw"; ours: "5d-any-drive"."""
         return cls(name=name, **PRESETS[check_choice("preset", name, PRESETS)])  # type: ignore[arg-type]
 
     @property
@@ -94,10 +99,10 @@ class Space:
 
     @property
     def varies_drive(self) -> bool:
-        """Whether amplitude or period is a parameter."""
-        return any(name in DRIVE_PARAMETERS for name in self.names)
+        """Whether the drive differs from point to point."""
+        return self.drive == "random" or any(name in DRIVE_PARAMETERS for name in self.names)
 
-    def sample(self, count: int, seed: int, first: int = 0) -> tuple[Devices, Triangle]:
+    def sample(self, count: int, seed: int, first: int = 0) -> tuple[Devices, Waveform]:
         """Devices `first` .. `first + count - 1` of the published design, and their drive.
 
         Every parameter takes one of 10,000 values, evenly spaced on its own scale, drawn
@@ -109,7 +114,7 @@ class Space:
         seed = check_integer("seed", seed, low=0, high=2**63 - 1)
         return self.keep(lambda attempt: self._draw(seed, first, count, attempt))
 
-    def keep(self, draw: Callable[[int], Float[np.ndarray, "B P"]]) -> tuple[Devices, Triangle]:
+    def keep(self, draw: Callable[[int], Float[np.ndarray, "B P"]]) -> tuple[Devices, Waveform]:
         """Devices and drive at the points `draw(0)` of the unit cube, those that break the rule drawn again.
 
         Point i is that of the first attempt whose row i keeps the rule, so it depends on no other
@@ -129,15 +134,18 @@ class Space:
             )
         return self.build(unit)
 
-    def build(self, unit: Float[np.ndarray, "B P"]) -> tuple[Devices, Triangle]:
+    def build(self, unit: Float[np.ndarray, "B P"]) -> tuple[Devices, Waveform]:
         """Devices and drive at the points `unit` of the unit cube."""
         return self.at(self.values(unit))
 
-    def at(self, values: Float[np.ndarray, "B P"]) -> tuple[Devices, Triangle]:
+    def at(self, values: Float[np.ndarray, "B P"]) -> tuple[Devices, Waveform]:
         """Devices and drive with the parameter values (SI, eV) of each row."""
         columns = dict(zip(self.names, values.T, strict=True))
-        drive = {name: columns.pop(name) if name in columns else getattr(self, name) for name in DRIVE_PARAMETERS}
-        return Devices.repeat(self.device, len(values), **columns), Triangle(cycles=self.cycles, **drive)
+        numbers = {name: columns.pop(name) if name in columns else getattr(self, name) for name in DRIVE_PARAMETERS}
+        devices = Devices.repeat(self.device, len(values), **columns)
+        if self.drive == "triangle":
+            return devices, Triangle(cycles=self.cycles, **numbers)
+        return devices, RandomDrive(cycles=self.cycles, pattern=_patterns(self.unit(values)), **numbers)
 
     def values(self, unit: Float[np.ndarray, "B P"]) -> Float[np.ndarray, "B P"]:
         """Parameter values (SI, eV) at the points `unit` of the unit cube."""
@@ -147,10 +155,10 @@ class Space:
         ]
         return np.stack(axes, axis=1)
 
-    def coordinates(self, devices: Devices, drive: Triangle) -> Float[np.ndarray, "B P"]:
+    def coordinates(self, devices: Devices, drive: Waveform) -> Float[np.ndarray, "B P"]:
         """The inverse of `build`: where devices lie in the unit cube (outside: below 0 or above 1)."""
-        devices = devices.resolved()
-        columns = [getattr(drive if name in DRIVE_PARAMETERS else devices, name) for name in self.names]
+        devices, numbers = devices.resolved(), drive_numbers(drive)
+        columns = [numbers[name] if name in DRIVE_PARAMETERS else getattr(devices, name) for name in self.names]
         return self.unit(np.stack([np.broadcast_to(column, (len(devices),)) for column in columns], axis=1))
 
     def unit(self, values: Float[np.ndarray, "B P"]) -> Float[np.ndarray, "B P"]:
@@ -162,8 +170,11 @@ class Space:
         return np.stack(axes, axis=1)
 
     def contains(self, devices: Devices, drive: Waveform, slack: float = 1e-9) -> Bool[np.ndarray, " B"]:
-        """Which devices lie in the box and keep its rule, with every constant as the base device and drive have it."""
-        if not isinstance(drive, Triangle) or drive.cycles != self.cycles:
+        """Which devices lie in the box and keep its rule, with every constant as the base device and drive have it.
+
+        A space of random drives holds every drive whose largest voltage and period are in the box.
+        """
+        if self.drive == "triangle" and not (isinstance(drive, Triangle) and drive.cycles == self.cycles):
             return np.zeros(len(devices), dtype=bool)
         unit = self.coordinates(devices, drive)
         inside = np.all((unit >= -slack) & (unit <= 1 + slack), axis=1)
@@ -176,7 +187,7 @@ class Space:
         for name in follows - set(self.names):
             inside &= getattr(actual, name) == getattr(actual, FOLLOWS[name])
         for name in set(DRIVE_PARAMETERS) - set(self.names):
-            inside &= np.isclose(getattr(drive, name), getattr(self, name), rtol=1e-12)
+            inside &= np.isclose(drive_numbers(drive)[name], getattr(self, name), rtol=1e-12)
         return inside
 
     def _draw(self, seed: int, first: int, count: int, attempt: int) -> Float[np.ndarray, "B P"]:
@@ -219,6 +230,25 @@ def _batch_of(device: Device) -> Devices:
     return Devices.of(device)
 
 
+def drive_numbers(drive: Waveform) -> dict[str, np.ndarray]:
+    """What a space knows of a drive, [] or [B] each: its largest voltage [V] of either sign, and its period [s]."""
+    if isinstance(drive, Triangle | Sine | RandomDrive):
+        return {"amplitude": np.asarray(drive.amplitude), "period": drive.periods()}
+    phases = np.concatenate([np.zeros((*drive.corners().shape[:-1], 1)), drive.corners()], axis=-1)
+    return {"amplitude": np.asarray(np.abs(drive.shape(phases)).max(axis=-1)), "period": drive.periods()}
+
+
+def _patterns(unit: Float[np.ndarray, "B P"]) -> Float[np.ndarray, " B"]:
+    """Patterns of random drives [B], each from its point alone: neighbours have nothing in common.
+
+    A point is rounded first, so that the last bits of a logarithm, which differ from machine to machine, do not matter.
+    """
+    words = np.rint(unit * 2.0**30).astype(np.int64).astype("<u4")
+    return np.array(
+        [int.from_bytes(hashlib.sha256(row.tobytes()).digest()[:8], "little") >> 11 for row in words], float
+    )
+
+
 def same_constant(name: str, devices: Devices, base: Devices) -> Bool[np.ndarray, " B"]:
     """Whether field `name` of each device is that of `base` (a batch of one, or of as many).
 
@@ -243,6 +273,9 @@ _TABLE_2 = (
     Parameter(name="mobility_vacancy", low=1e-14, high=1e-12, log=True),
     Parameter(name="barrier_left", low=0.05, high=0.17),
     Parameter(name="barrier_right", low=0.05, high=0.17),
+)
+_FIVE_PARAMETRIC = tuple(
+    dataclasses.replace(p, low=1e-15, high=1e-13) if p.name == "mobility_vacancy" else p for p in _TABLE_2[4:]
 )
 _HDINN = (
     Parameter(name="length", low=0.5e-6, high=2e-6),
@@ -275,10 +308,19 @@ PRESETS: Mapping[str, Mapping[str, object]] = {
     "7d": _published(7),
     "9d": _published(9),
     "5d-parametric": {
-        "parameters": tuple(
-            dataclasses.replace(p, low=1e-15, high=1e-13) if p.name == "mobility_vacancy" else p for p in _TABLE_2[4:]
+        "parameters": _FIVE_PARAMETRIC,
+        "device": Device.preset("seed").replace(donor_density=1e21),
+    },
+    # Ours: the devices of 5d-parametric under any drive. 320 samples a period are one every 10 to 50 ms.
+    "5d-any-drive": {
+        "parameters": (
+            Parameter(name="period", low=3.2, high=16.0, log=True),
+            Parameter(name="amplitude", low=1.0, high=10.0),
+            *_FIVE_PARAMETRIC,
         ),
         "device": Device.preset("seed").replace(donor_density=1e21),
+        "cycles": 1,
+        "drive": "random",
     },
     # Zamankhani, "Data-driven modeling of hysteresis in ReRAM devices", Table 1; masses in m_e.
     "16d": {"parameters": _HDINN, "device": Device(donor_density=1e21), "rule": "within_gap"},

@@ -7,6 +7,7 @@ device; `len(drive)` is then the size of the batch, and `drive.batch` is None fo
 
 import abc
 import dataclasses
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, NamedTuple, Self
@@ -40,6 +41,7 @@ VOLTAGE = Bound("V", -1e4, 1e4)
 AMPLITUDE = Bound("V", 1e-15, 1e4)  # small, because the values of a drive are amperes for a current source
 PERIOD = Bound("s", 1e-12, 1e9)
 DURATION = Bound("s", 0.0, 1e9)
+PATTERN = Bound("1", 0.0, 2.0**53)
 
 
 class AbstractWaveform(abc.ABC):
@@ -325,12 +327,72 @@ class PiecewiseLinear(AbstractWaveform):
         return np.interp(phase, self.times / self.times[-1], self.voltages)
 
 
-Waveform = Triangle | Sine | PulseTrain | PiecewiseLinear
-KINDS: Mapping[str, type[Triangle | Sine | PulseTrain | PiecewiseLinear]] = {
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class RandomDrive(AbstractWaveform):
+    """Slow ramps, holds, jumps and pulses to random voltages, from 0 V and back: drives to learn any drive from.
+
+    `pattern`, a whole number, decides them all; the largest voltage is `amplitude`, of either sign. A move is a
+    ramp to a new level (half of the ramps are jumps of `JUMP` of a mean move) and, every other time, a hold
+    there; every fourth level is 0 V.
+    """
+
+    amplitude: float | np.ndarray  # V
+    period: float | np.ndarray  # s
+    pattern: int | float | np.ndarray  # 0 .. 2^53, whole
+    cycles: int = 1
+
+    MOVES: ClassVar[int] = 12  # the last one goes to 0 V
+    JUMP: ClassVar[float] = 0.04
+    bounds: ClassVar = {"amplitude": AMPLITUDE, "period": PERIOD, "pattern": PATTERN}
+
+    def __post_init__(self) -> None:
+        _check_shape_numbers(self)
+        pattern = np.atleast_1d(self.pattern)
+        if (broken := pattern[pattern != np.floor(pattern)]).size:
+            raise InvalidValue(f"pattern = {broken[0]:g} is no whole number; give one from 0 to 2^53.")
+
+    def periods(self) -> np.ndarray:
+        return np.asarray(self.period)
+
+    def corners(self) -> np.ndarray:
+        return np.asarray(self._knots[0])[..., 1:-1]
+
+    def shape(self, phase: np.ndarray) -> np.ndarray:
+        phases, levels = self._knots
+        if phases.ndim == 1:
+            return np.asarray(self.amplitude * np.interp(phase, phases, levels))
+        unit = np.stack([np.interp(p, x, y) for p, x, y in zip(phase, phases, levels, strict=True)])
+        return self._along_time(np.asarray(self.amplitude)) * unit
+
+    @functools.cached_property
+    def _knots(self) -> tuple[np.ndarray, np.ndarray]:
+        """Phases and voltages over the amplitude of the corners, two arrays [K] or [B, K]."""
+        batch = () if self.batch is None else (self.batch,)
+        patterns = np.broadcast_to(self.pattern, batch)
+        drawn = np.array([np.random.Philox(key=int(p)).random_raw(5 * self.MOVES) for p in patterns.ravel()])
+        level, zero, length, stay, jump = np.moveaxis(
+            ((drawn >> np.uint64(11)) * 2.0**-53).reshape(*batch, self.MOVES, 5), -1, 0
+        )
+        level = np.where(zero < 0.25, 0.0, 2.0 * level - 1.0)
+        level[..., -1] = 0.0
+        level /= np.abs(level).max(axis=-1, keepdims=True)
+        ramp = np.where(jump < 0.5, self.JUMP, 2.0 * length)
+        hold = np.where(stay < 0.5, self.JUMP, 2.0 * stay - 1.0)
+        time = np.cumsum(np.stack([ramp, hold], axis=-1).reshape(*batch, -1), axis=-1)
+        start = np.zeros((*batch, 1))
+        return (
+            np.concatenate([start, time / time[..., -1:]], axis=-1),
+            np.concatenate([start, np.repeat(level, 2, axis=-1)], axis=-1),
+        )
+
+
+Waveform = Triangle | Sine | PulseTrain | PiecewiseLinear | RandomDrive
+KINDS: Mapping[str, type[Triangle | Sine | PulseTrain | PiecewiseLinear | RandomDrive]] = {
     "triangle": Triangle,
     "sine": Sine,
     "pulse_train": PulseTrain,
     "piecewise_linear": PiecewiseLinear,
+    "random": RandomDrive,
 }
 
 

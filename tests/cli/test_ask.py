@@ -155,3 +155,13 @@ def test_another_space_is_remarked_upon(capsys):
     assert space_of(model, "5d").name == "5d"
     assert "extrapolated" in " ".join(capsys.readouterr().err.split())
     assert dataclasses.is_dataclass(model)
+
+
+def test_random_drives_are_no_question():
+    class AnyDrive(Stand):
+        space = Space.preset("5d-any-drive")
+
+    model = AnyDrive(samples=40)
+    with pytest.raises(InvalidValue, match=r"answers for any drive.* name the space of your drive with --space"):
+        space_of(model, None)
+    assert space_of(model, "5d-parametric").name == "5d-parametric"

@@ -82,5 +82,7 @@ def test_dropout_acts_in_training_alone():
 def test_bad_configs_are_refused(change):
     with pytest.raises(InvalidValue, match=next(iter(change))):
         LstmConfig(**change)
+    with pytest.raises(InvalidValue, match="sees_voltage = False leaves output = 'conductance' without a voltage"):
+        LstmConfig(sees_voltage=False, output="conductance")
     with pytest.raises(InvalidValue, match="depth"):
         config_from_dict("lstm", {"depth": 2})

@@ -39,7 +39,9 @@ def register(app: typer.Typer) -> None:
 
 
 def new(
-    preset: Annotated[str, typer.Option(help="Design space: 2d, 4d, 5d, 7d, 9d, 5d-parametric, 16d or 16d-raw.")],
+    preset: Annotated[
+        str, typer.Option(help="Design space: 2d, 4d, 5d, 7d, 9d, 5d-parametric, 16d, 16d-raw or 5d-any-drive.")
+    ],
     count: Annotated[int | None, typer.Option(help="Devices; default: as many as were published.", min=1)] = None,
     seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
     design: Annotated[str, typer.Option(help="published, sobol or latin-hypercube.")] = "published",
@@ -50,12 +52,20 @@ def new(
 
     Example: memflux campaign new --preset 9d --count 1000 --seed 0 > c.yaml
     """
-    from memflux.platform.campaigns.campaign import PUBLISHED_COUNTS, Campaign, shard_size_for
+    from memflux.platform.campaigns.campaign import PUBLISHED_COUNTS, SAMPLES, Campaign, shard_size_for
     from memflux.space import Space
 
-    count = count or PUBLISHED_COUNTS[Space.preset(preset).name]
-    size = shard_size_for(count, engine)
-    campaign = Campaign(space=preset, count=count, seed=seed, design=design, engine=engine, shard_size=size)
+    space = Space.preset(preset)
+    count = count or PUBLISHED_COUNTS[space.name]
+    campaign = Campaign(
+        space=preset,
+        count=count,
+        seed=seed,
+        design=design,
+        samples=SAMPLES // space.cycles,
+        engine=engine,
+        shard_size=shard_size_for(count, engine),
+    )
     if as_json:
         emit(campaign.model_dump(), True)
     else:

@@ -53,6 +53,11 @@ def predictor(model: str | None, url: str | None, name: str | None, token_file: 
 
 def space_of(model: Model, preset: str | None) -> Space:
     """The space to ask in, with a remark where it reaches beyond what the model was trained on."""
+    if preset is None and model.space.drive == "random":
+        raise InvalidValue(
+            f"the model answers for any drive, and the random ones of its space {model.space.name!r} are no question; "
+            "name the space of your drive with --space, for example 5d-parametric."
+        )
     if preset is None:
         return model.space
     space = Space.preset(preset)

@@ -59,7 +59,8 @@ def train(
     check_target(out)  # before minutes are spent
     checkpoint = out.with_name(f"{out.name}.training")
     data = _open(dataset)
-    config = config_for(model, len(data))
+    box = _space(data, space)
+    config = config_for(model, len(data), box.drive)
     schedule = Schedule.of(config)
     if epochs is not None:
         schedule = dataclasses.replace(schedule, epochs=epochs)
@@ -75,7 +76,7 @@ def train(
                 data.devices,
                 data.drive,
                 data.traces,
-                _space(data, space),
+                box,
                 config,
                 schedule,
                 seed=seed,

@@ -6,27 +6,45 @@ import numpy as np
 from jaxtyping import Bool
 
 from memflux.device import FIELDS, FOLLOWS, QUANTITIES, Devices
-from memflux.space import DRIVE_PARAMETERS, Space, same_constant
-from memflux.training.data import triangle_of
+from memflux.space import DRIVE_PARAMETERS, Space, drive_numbers, same_constant
+from memflux.training.data import known_to
 from memflux.training.scaling import InputScaling
 from memflux.waveform import Triangle, Waveform
 
 INSIDE = "inside the training space"
 SLACK = 1e-9  # of a parameter's range
+MISSED = 0.25
 
 
 def coverage(
-    space: Space, trained: Waveform, devices: Devices, drive: Waveform
+    space: Space, trained: Waveform, samples: int, devices: Devices, drive: Waveform
 ) -> tuple[Bool[np.ndarray, " B"], np.ndarray]:
-    """Flags [B] and sentences [B] (of str); `trained` is the drive of the training set."""
-    inside = space.contains(devices, triangle_of(space, drive), slack=SLACK)
-    if not isinstance(drive, Triangle):
+    """Flags [B] and sentences [B] (of str); `trained` is the drive of the training set, `samples` those of a cycle."""
+    inside = space.contains(devices, known_to(space, drive), slack=SLACK)
+    if space.drive == "random":
+        inside &= seen(drive, samples)
+    elif not isinstance(drive, Triangle):
         inside &= _same(trained, drive)
     reasons = np.full(len(devices), INSIDE, dtype=object)
     rows = np.flatnonzero(~inside)
     if rows.size:
-        reasons[rows] = _reasons(space, devices[rows], drive[rows])
+        last = "changes faster than its samples show" if space.drive == "random" else "differs from that of training"
+        reasons[rows] = _reasons(space, devices[rows], drive[rows], f"the drive {last}")
     return inside, reasons
+
+
+def seen(drive: Waveform, samples: int) -> Bool[np.ndarray, " ..."]:
+    """Whether `samples` a cycle show each drive: no corner stands out from between those around it.
+
+    A jump within a sample does not, a pulse does; `MISSED` of the amplitude is left to random drives, too.
+    """
+    corners = drive.corners()
+    if not corners.size:
+        return np.asarray(True)
+    before, after = (drive.shape(end(corners * samples) / samples) for end in (np.floor, np.ceil))
+    peaks = drive.shape(corners)
+    beyond = np.maximum(peaks - np.maximum(before, after), np.minimum(before, after) - peaks).max(axis=-1)
+    return np.asarray(beyond <= MISSED * np.abs(peaks).max(axis=-1))
 
 
 def _same(trained: Waveform, drive: Waveform) -> Bool[np.ndarray, " ..."]:
@@ -42,16 +60,17 @@ def _same(trained: Waveform, drive: Waveform) -> Bool[np.ndarray, " ..."]:
     return np.asarray(same)
 
 
-def _reasons(space: Space, devices: Devices, drive: Waveform) -> np.ndarray:
-    """One sentence a device [B], naming the first thing found outside."""
-    reasons = np.full(len(devices), "outside the training space: the drive differs from that of training", dtype=object)
+def _reasons(space: Space, devices: Devices, drive: Waveform, last: str) -> np.ndarray:
+    """One sentence a device [B], naming the first thing found outside, or `last` where there is nothing else."""
+    reasons = np.full(len(devices), f"outside the training space: {last}", dtype=object)
     for name, (mine, wanted, same) in _constants(space, devices, drive).items():
         for row in np.flatnonzero(~same):
             reasons[row] = (
                 f"outside the training space: {name} = {_text(name, mine[row])} differs from {_text(name, wanted[row])}"
             )
-    values = InputScaling.of(space).values(devices, drive)
-    unit = InputScaling.of(space).scale(values)
+    scaling = InputScaling(parameters=space.parameters)
+    values = scaling.values(devices, known_to(space, drive))
+    unit = scaling.scale(values)
     for column in reversed(range(len(space.parameters))):
         p = space.parameters[column]
         for row in np.flatnonzero(~((unit[:, column] >= -SLACK) & (unit[:, column] <= 1 + SLACK))):
@@ -73,10 +92,10 @@ def _constants(space: Space, devices: Devices, drive: Waveform) -> dict[str, tup
         name: (getattr(actual, name), getattr(base, name), same_constant(name, actual, base))
         for name in set(FIELDS) - set(space.names)
     }
-    if isinstance(drive, Triangle):
+    if isinstance(drive, Triangle) or space.drive == "random":
         for name in set(DRIVE_PARAMETERS) - set(space.names):
             wanted = np.full(len(devices), getattr(space, name))
-            asked = np.broadcast_to(getattr(drive, name), wanted.shape)
+            asked = np.broadcast_to(drive_numbers(drive)[name], wanted.shape)
             pairs[name] = (asked, wanted, np.isclose(asked, wanted, rtol=1e-12))
     return dict(sorted(pairs.items()))
 

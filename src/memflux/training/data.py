@@ -15,7 +15,7 @@ from memflux.errors import InvalidValue, check_numbers
 from memflux.space import Space
 from memflux.traces import Traces
 from memflux.training.scaling import InputScaling
-from memflux.waveform import Triangle, Waveform
+from memflux.waveform import RandomDrive, Triangle, Waveform
 
 FRACTIONS = (0.8, 0.1, 0.1)  # Spetzler et al., arXiv 2505.13882, section 4.4
 
@@ -101,9 +101,9 @@ def split(devices: Devices, drive: Waveform | None = None, fractions: Sequence[f
     return Split(train, validation, ~train & ~validation)
 
 
-def triangle_of(space: Space, drive: Waveform) -> Triangle:
-    """The drive as a space knows it: itself, or the base of the space for another family."""
-    if isinstance(drive, Triangle):
+def known_to(space: Space, drive: Waveform) -> Waveform:
+    """The drive as a space knows it: itself, or the base of a space of triangles for another family."""
+    if isinstance(drive, Triangle) or space.drive == "random":
         return drive
     return Triangle(amplitude=space.amplitude, period=space.period, cycles=space.cycles)
 
@@ -128,6 +128,8 @@ def _samples(drive: Waveform, traces: Traces, rows: np.ndarray) -> int:
 
 def _base_drive(drive: Waveform, space: Space) -> Waveform:
     """One drive that names the family, and for a fixed drive its numbers too."""
+    if space.drive == "random":
+        return RandomDrive(amplitude=space.amplitude, period=space.period, pattern=0, cycles=drive.cycles)
     if space.varies_drive:
         if not isinstance(drive, Triangle):
             raise InvalidValue(f"a {type(drive).__name__} drives a space that varies a triangle; give a Triangle.")
@@ -143,7 +145,7 @@ def _base_drive(drive: Waveform, space: Space) -> Waveform:
 
 
 def _check_inside(devices: Devices, drive: Waveform, space: Space) -> None:
-    outside = ~space.contains(devices, triangle_of(space, drive))
+    outside = ~space.contains(devices, known_to(space, drive))
     if outside.any():
         raise InvalidValue(
             f"{int(outside.sum())} of {len(devices)} devices lie outside the space {space.name!r}; give the space "

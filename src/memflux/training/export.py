@@ -30,7 +30,6 @@ from memflux.errors import DataError, InvalidValue, check_choice
 from memflux.training.models import name_of
 from memflux.training.onnx_file import ask_onnx, need_packages, to_onnx
 from memflux.training.surrogate import Surrogate
-from memflux.waveform import Triangle
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -172,7 +171,7 @@ def _metadata(surrogate: Surrogate) -> dict[str, str]:
 def _difference(surrogate: Surrogate, function: Physical, path: Path, form: str) -> float:
     """Largest difference of the currents in the file from the surrogate's, over the peak of each curve."""
     devices, drawn = surrogate.space.sample(ASKED, seed=0)
-    drive = drawn if isinstance(surrogate.drive, Triangle) else surrogate.drive
+    drive = drawn if type(drawn) is type(surrogate.drive) else surrogate.drive
     wanted = surrogate(devices, drive).current
     voltage = np.broadcast_to(drive.grid(surrogate.samples)[1], wanted.shape)
     columns = (surrogate.inputs.values(devices, drive), voltage)

@@ -15,8 +15,9 @@ from memflux.errors import InvalidValue, check_integer, check_number
 from memflux.space import Space
 from memflux.traces import Traces
 from memflux.training.data import FRACTIONS, CurveSet, Split, gather, split
+from memflux.training.lstm import LstmConfig
 from memflux.training.model import asked_of
-from memflux.training.models import Config, build
+from memflux.training.models import Config, build, check_any_drive
 from memflux.training.resume import Resume
 from memflux.training.scaling import (
     InputScaling,
@@ -73,6 +74,9 @@ def fit(
     started = time.perf_counter()
     space = dataclasses.replace(space, cycles=drive.cycles)
     curves = gather(devices, drive, traces, space)
+    if space.drive == "random":
+        config = config or LstmConfig.any_drive()
+        check_any_drive(config)
     config = config or SpectralConfig.of(len(curves))
     schedule = schedule or Schedule.of(config)
     parts = split(devices, drive, fractions)

@@ -12,8 +12,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from memflux.errors import check_bool, check_choice, check_integer, check_number
-from memflux.training.model import AbstractModel, PeakHead, curve_error, open_forget_gates
+from memflux.errors import InvalidValue, check_bool, check_choice, check_integer, check_number
+from memflux.training.model import (
+    OUTPUTS,
+    AbstractModel,
+    PeakHead,
+    curve_error,
+    open_forget_gates,
+    product_error,
+    scaling_of,
+    zero_voltage,
+)
 
 LstmState = tuple[Float[Tensor, "L B H"], Float[Tensor, "L B H"]]
 """Hidden and cell state of every layer: where a stream of voltages left off."""
@@ -32,14 +41,17 @@ class LstmConfig:
     sees_voltage: bool = True
     """Whether the voltage is an input; without it the model counts time by itself."""
     output: str = "published"
-    """Scaling of the current: published (eqs. 6-8), or peaks (shape, and the peak from a small network beside)."""
+    """Scaling of the current: published (eqs. 6-8), peaks (shape, and the peak from a small network beside), or
+    conductance, for any drive: voltage * exp(a) + b, times a size from a small network of the parameters."""
 
     def __post_init__(self) -> None:
         check_integer("layers", self.layers, low=1, high=8)
         check_integer("units", self.units, low=1, high=4096)
         check_number("dropout", self.dropout, low=0.0, high=0.99)
         check_bool("sees_voltage", self.sees_voltage)
-        check_choice("output", self.output, ("published", "peaks"))
+        check_choice("output", self.output, OUTPUTS)
+        if self.output == "conductance" and not self.sees_voltage:
+            raise InvalidValue("sees_voltage = False leaves output = 'conductance' without a voltage; let it see one.")
 
     @classmethod
     def preset(cls, space: str) -> Self:
@@ -49,13 +61,20 @@ class LstmConfig:
             return cls(layers=1, units=64, sees_voltage=False)
         return cls(layers=2, units=144)
 
+    @classmethod
+    def any_drive(cls) -> Self:
+        """What answers for any drive."""
+        return cls(dropout=0.0, output="conductance")
+
 
 class Lstm(AbstractModel):
     """Voltage and parameters to a scaled current, step by step."""
 
+    zero_voltage: Tensor  # [], the scaled voltage of 0 V
+
     def __init__(self, config: LstmConfig, *, inputs: int, times: int) -> None:
         super().__init__()
-        self.config, self.output, self.sees_voltage = config, config.output, config.sees_voltage
+        self.config, self.output, self.sees_voltage = config, scaling_of(config.output), config.sees_voltage
         self.recurrent = nn.LSTM(
             inputs + config.sees_voltage,
             config.units,
@@ -64,9 +83,19 @@ class Lstm(AbstractModel):
             dropout=config.dropout if config.layers > 1 else 0.0,
         )
         self.dropout = nn.Dropout(config.dropout)
-        self.head = nn.Linear(config.units, 1)
-        self.peak = PeakHead(inputs) if config.output == "peaks" else None
+        self.head = nn.Linear(config.units, 2 if config.output == "conductance" else 1)
+        self.peak = PeakHead(inputs) if self.output == "peaks" else None
+        if config.output == "conductance":
+            self.register_buffer("zero_voltage", torch.zeros(()))
         open_forget_gates(self.recurrent)
+
+    @torch.no_grad()
+    def prepare(
+        self, unit: Float[Tensor, "N P"], voltage: Float[Tensor, "_ T"], targets: tuple[Tensor, ...], deviation: float
+    ) -> None:
+        if self.config.output == "conductance":
+            self.zero_voltage.copy_(zero_voltage(voltage, targets[0]))
+        super().prepare(unit, voltage, targets, deviation)
 
     def groups(self, weight_decay: float) -> list[dict[str, object]]:
         """The matrices from state to gates apart: Muon trains them to a quarter of the error that Adam does."""
@@ -90,7 +119,11 @@ class Lstm(AbstractModel):
             # shape and not len, which torch.export takes for a constant
             channels = torch.cat([voltage.expand(unit.shape[0], -1)[:, :, None], channels], dim=2)
         hidden, state = self.recurrent(channels, state)
-        return self.head(self.dropout(hidden))[:, :, 0], state
+        made = self.head(self.dropout(hidden))
+        if self.config.output != "conductance":
+            return made[:, :, 0], state
+        return 2.0 * (voltage - self.zero_voltage) * made[:, :, 0].exp() + made[:, :, 1], state
 
     def loss(self, unit: Float[Tensor, "B P"], voltage: Float[Tensor, "_ T"], targets: tuple[Tensor, ...]) -> Tensor:
-        return curve_error(self(unit, voltage), targets, self.log_peak_deviation)
+        error = product_error if self.config.output == "conductance" else curve_error
+        return error(self(unit, voltage), targets, self.log_peak_deviation)

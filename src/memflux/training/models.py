@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 
-from memflux.errors import check_choice, check_names
+from memflux.errors import InvalidValue, check_choice, check_names
 from memflux.training.hybrid import Hybrid, HybridConfig
 from memflux.training.lstm import Lstm, LstmConfig
 from memflux.training.model import AbstractModel
@@ -39,10 +39,21 @@ def build(config: Config, *, inputs: int, times: int) -> AbstractModel:
             return NeuralOde(config, inputs=inputs, times=times)
 
 
-def config_for(name: str, count: int) -> Config:
-    """The config of an architecture by its name, for a data set of `count` curves."""
+def config_for(name: str, count: int, drive: str = "triangle") -> Config:
+    """The config of an architecture by its name, for a data set of `count` curves from a space of that drive."""
     kind = CONFIGS[check_choice("model", name, MODELS)]
+    if drive == "random" and kind in (LstmConfig, NeuralOdeConfig):
+        return kind.any_drive()
     return SpectralConfig.of(count) if kind is SpectralConfig else kind()
+
+
+def check_any_drive(config: Config) -> None:
+    """InvalidValue unless a model of this config can answer for any drive, piece by piece."""
+    if getattr(config, "output", None) != "conductance":
+        raise InvalidValue(
+            f"{NOUNS[name_of(config)]} of this config cannot answer for any drive; give LstmConfig.any_drive() or "
+            "NeuralOdeConfig.any_drive() (--model lstm or neural_ode)."
+        )
 
 
 def name_of(config: Config) -> str:

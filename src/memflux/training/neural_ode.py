@@ -12,13 +12,22 @@ import dataclasses
 import importlib
 import itertools
 from types import ModuleType
+from typing import Self
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from memflux.errors import MissingDependency, check_choice, check_integer, check_number
-from memflux.training.model import AbstractModel, PeakHead, curve_error
+from memflux.training.model import (
+    OUTPUTS,
+    AbstractModel,
+    PeakHead,
+    curve_error,
+    product_error,
+    scaling_of,
+    zero_voltage,
+)
 
 INTEGRATORS = ("rk4", "dopri5", "dopri5-adjoint")
 SPAN = 8.0  # length of the whole drive in s: a sweep of two cycles is 1, and the rates of a switching device order one
@@ -47,7 +56,8 @@ class NeuralOdeConfig:
     atol: float = 1e-6
     """Absolute tolerance of dopri5 on the state."""
     output: str = "published"
-    """Scaling of the current: published (eqs. 6-8), or peaks (shape, and the peak from a small network beside)."""
+    """Scaling of the current: published (eqs. 6-8), peaks (shape, and the peak from a small network beside), or
+    conductance, for any drive: a memductance times a size from a small network of the parameters."""
 
     def __post_init__(self) -> None:
         check_integer("latent", self.latent, low=1, high=1024)
@@ -57,7 +67,12 @@ class NeuralOdeConfig:
         check_integer("stride", self.stride, low=1, high=1_000_000)
         check_number("rtol", self.rtol, low=1e-13, high=1.0)
         check_number("atol", self.atol, low=1e-13, high=1.0)
-        check_choice("output", self.output, ("published", "peaks"))
+        check_choice("output", self.output, OUTPUTS)
+
+    @classmethod
+    def any_drive(cls) -> Self:
+        """What answers for any drive: with short steps, as its corners lie anywhere."""
+        return cls(stride=2, output="conductance")
 
 
 class NeuralOde(AbstractModel):
@@ -72,11 +87,11 @@ class NeuralOde(AbstractModel):
         super().__init__()
         if config.integrator != "rk4":
             _torchdiffeq()  # now, not after the first batch
-        self.config, self.output, self.times = config, config.output, times
+        self.config, self.output, self.times = config, scaling_of(config.output), times
         self.start = nn.Sequential(nn.Linear(inputs, config.width), nn.Tanh(), nn.Linear(config.width, config.latent))
         self.rate = StateNetwork(config, inputs, config.latent)
         self.memductance = StateNetwork(config, inputs, 1)
-        self.peak = PeakHead(inputs) if config.output == "peaks" else None
+        self.peak = PeakHead(inputs) if self.output == "peaks" else None
         self.register_buffer("zero_voltage", torch.zeros(()))
 
     def groups(self, weight_decay: float) -> list[dict[str, object]]:
@@ -92,8 +107,7 @@ class NeuralOde(AbstractModel):
     def prepare(
         self, unit: Float[Tensor, "N P"], voltage: Float[Tensor, "_ T"], targets: tuple[Tensor, ...], deviation: float
     ) -> None:
-        """Zero volts are where the training currents vanish: for most drives where they start, at rest."""
-        self.zero_voltage.copy_(voltage[:, targets[0].abs().mean(0).argmin()].mean())
+        self.zero_voltage.copy_(zero_voltage(voltage, targets[0]))
         super().prepare(unit, voltage, targets, deviation)
 
     def forward(self, unit: Float[Tensor, "B P"], voltage: Float[Tensor, "_ T"]) -> tuple[Tensor, ...]:
@@ -121,7 +135,8 @@ class NeuralOde(AbstractModel):
         return nn.functional.softplus(logit) * drive, (states[:, -1], drive[:, -1:])
 
     def loss(self, unit: Float[Tensor, "B P"], voltage: Float[Tensor, "_ T"], targets: tuple[Tensor, ...]) -> Tensor:
-        return curve_error(self(unit, voltage), targets, self.log_peak_deviation)
+        error = product_error if self.config.output == "conductance" else curve_error
+        return error(self(unit, voltage), targets, self.log_peak_deviation)
 
     @property
     def _sample(self) -> float:

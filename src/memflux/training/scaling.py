@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from memflux.device import Devices
 from memflux.errors import InvalidValue, check_choice, check_names, check_number
-from memflux.space import DRIVE_PARAMETERS, Parameter, Space
+from memflux.space import DRIVE_PARAMETERS, Parameter, Space, drive_numbers
 from memflux.waveform import Waveform
 
 
@@ -27,8 +27,12 @@ class InputScaling:
 
     @classmethod
     def of(cls, space: Space) -> Self:
-        """The scaling that maps the box of `space` to the unit cube."""
-        return cls(parameters=space.parameters)
+        """The scaling that maps the box of `space` to the unit cube; without the amplitude of a random drive.
+
+        What answers for any drive sees every voltage, and an amplitude could say no more.
+        """
+        seen = (p for p in space.parameters if space.drive == "triangle" or p.name != "amplitude")
+        return cls(parameters=tuple(seen))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -41,10 +45,10 @@ class InputScaling:
         Raises InvalidValue where a parameter on a log scale is not positive.
         """
         columns = []
-        resolved = devices.resolved()
+        resolved, numbers = devices.resolved(), drive_numbers(drive)
         for p in self.parameters:
-            source = drive if p.name in DRIVE_PARAMETERS else resolved
-            column = np.broadcast_to(getattr(source, p.name), (len(devices),)).astype(np.float64)
+            given = numbers[p.name] if p.name in DRIVE_PARAMETERS else getattr(resolved, p.name)
+            column = np.broadcast_to(given, (len(devices),)).astype(np.float64)
             if p.log and (column <= 0).any():
                 raise InvalidValue(
                     f"{p.name} = {column.min():g} {p.unit} has no logarithm, which it is scaled by; make it positive."

@@ -71,7 +71,7 @@ class Schedule:
             case HybridConfig():
                 return dataclasses.replace(adam, epochs=150, batch_size=128, learning_rate=1e-2, weight_decay=0.1)
             case NeuralOdeConfig():
-                return dataclasses.replace(adam, optimiser="muon", learning_rate=0.1)
+                return dataclasses.replace(adam, optimiser="muon", learning_rate=0.05, weight_decay=0.1)
 
     def epochs_for(self, count: int) -> int:
         """Epochs for a training set of `count` devices."""

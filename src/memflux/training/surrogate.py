@@ -31,6 +31,7 @@ from memflux.training.scaling import (
     output_to_dict,
 )
 from memflux.training.spread import spread_of_members
+from memflux.training.stream import StreamState
 from memflux.waveform import Waveform
 from memflux.waveform import from_dict as waveform_from_dict
 
@@ -45,6 +46,8 @@ RECORD = (
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Surrogate:
     """A Predictor and Differentiable that answers for one space, family of drive and number of cycles.
+
+    One trained on a space of random drives answers for any drive of any number of cycles.
 
     Traces carry `inside` (within the training space) and a sentence a device. `record` is what
     training measured: seed, split, dropped rows, seconds, history, data set hash, test errors; and
@@ -103,8 +106,12 @@ class Surrogate:
         `traces` are their solved curves. Raises InvalidValue for devices outside the training space, and
         what `bands.calibrate` does.
         """
+        if self.space.drive == "random":
+            raise InvalidValue(
+                "a surrogate for any drive has no bands, which are over the phase of one family of drives."
+            )
         drive = self._checked(drive).for_batch(len(devices))
-        outside = np.flatnonzero(~coverage_of(self.space, self.drive, devices, drive)[0])
+        outside = np.flatnonzero(~coverage_of(self.space, self.drive, self.samples, devices, drive)[0])
         if outside.size:
             raise InvalidValue(
                 f"{outside.size} of the {len(devices)} devices lie outside the training space (the first is row "
@@ -190,12 +197,16 @@ class Surrogate:
         """
         devices, drive = devices.resolved(), self._checked(drive).for_batch(len(devices))
         unit = self._unit(devices, drive)
-        time, voltage = drive.grid(self.samples)
-        current = np.empty((len(devices), self._times))
+        voltage = drive.grid(self.samples)[1]
+        current = np.empty((len(devices), voltage.shape[-1]))
         with torch.no_grad():
             for part in _chunks(len(devices)):
                 current[part] = self._current(self._tensor(unit[part]), self._seen(voltage, part)).numpy()
-        inside, reasons = coverage_of(self.space, self.drive, devices, drive)
+        return self._traces(devices, drive, current)
+
+    def _traces(self, devices: Devices, drive: Waveform, current: Float[np.ndarray, "B T"]) -> Traces:
+        inside, reasons = coverage_of(self.space, self.drive, self.samples, devices, drive)
+        time, voltage = drive.grid(self.samples)
         traces = Traces.of(
             time=time,
             voltage=voltage,
@@ -207,6 +218,40 @@ class Surrogate:
         )
         return _without_overflow(traces)
 
+    def stream(self, devices: Devices, drive: Waveform, state: StreamState | None = None) -> tuple[Traces, StreamState]:
+        """Traces like those of a call, and the state that the next drive goes on from; None: at rest.
+
+        A long protocol is given drive by drive, each of a period of its own: the first sample of each is the last of
+        the one before. Raises InvalidValue where the surrogate is not for any drive, and for a state of
+        other devices or another voltage.
+        """
+        if self.space.drive != "random":
+            raise InvalidValue(
+                f"this surrogate was trained on a {type(self.drive).__name__} from rest and cannot go on from a state; "
+                "train one on a space of random drives."
+            )
+        devices, drive = devices.resolved(), drive.for_batch(len(devices))
+        unit, time = self._unit(devices, drive), drive.grid(self.samples)[0]
+        voltage = np.broadcast_to(drive.grid(self.samples)[1], (len(devices), time.shape[-1]))
+        if state is not None:
+            state.check(devices, voltage[:, 0])
+        current, memory = np.empty(voltage.shape), []
+        with torch.no_grad():
+            for number, part in enumerate(_chunks(len(devices))):
+                before = None if state is None else state.memory[number]
+                made, after = self._streamed(self._tensor(unit[part]), self._seen(voltage, part), before)
+                current[part] = made if state is None else np.hstack([state.current[part, None], made])
+                memory.append(after)
+        end = StreamState(devices=devices, voltage=voltage[:, -1], current=current[:, -1], memory=tuple(memory))
+        return self._traces(devices, drive, current), end
+
+    def _streamed(self, unit: Tensor, voltage: Tensor, before: Any) -> tuple[np.ndarray, Any]:
+        """Currents [A] of a stretch, without its first sample where there is a state from before; and its end."""
+        module: Any = self.module
+        curve, after = module.stream(unit, voltage if before is None else voltage[:, 1:], before)
+        outputs = (curve, module.peak(unit)[:, 0])
+        return self.outputs.unscale(*(x.double().cpu() for x in outputs), xp=torch).numpy(), after
+
     def value_and_gradient(
         self, devices: Devices, drive: Waveform, cost: CurveCost
     ) -> tuple[Float[np.ndarray, " B"], Float[np.ndarray, "B P"]]:
@@ -214,12 +259,13 @@ class Surrogate:
         drive = self._checked(drive).for_batch(len(devices))
         values = self.inputs.values(devices, drive)
         unit = self.inputs.scale(values)
-        voltage = np.broadcast_to(drive.grid(self.samples)[1], (len(devices), self._times))
+        voltage = drive.grid(self.samples)[1]
+        voltage = np.broadcast_to(voltage, (len(devices), voltage.shape[-1]))
         slopes = self.inputs.slope(values)
         result, gradient = np.empty(len(devices)), np.empty(values.shape)
         for part in _chunks(len(devices)):
             point, seen = self._tensor(unit[part]).requires_grad_(), self._seen(voltage, part).requires_grad_()
-            value = cost(self._current(point, seen), self.cycles, xp=torch)
+            value = cost(self._current(point, seen), drive.cycles, xp=torch)
             slope, along = torch.autograd.grad(value.sum(), (point, seen), allow_unused=True)
             result[part], gradient[part] = value.detach().numpy(), _numpy(slope) * slopes[part]
             if along is not None and "amplitude" in self.parameters:
@@ -251,6 +297,8 @@ class Surrogate:
         return self.outputs.unscale(*(x.double().cpu() for x in self.module(unit, voltage)), xp=torch)
 
     def _checked(self, drive: Waveform) -> Waveform:
+        if self.space.drive == "random":
+            return drive
         if type(drive) is not type(self.drive):
             raise InvalidValue(
                 f"the drive is a {type(drive).__name__} and this surrogate was trained on a "
@@ -271,15 +319,16 @@ class Surrogate:
         scaling = document["scaling"]
         check_keys(scaling, ("inputs", "voltages", "outputs", "published"), "scaling in surrogate.json")
         check_keys(document["record"], RECORD, "record in surrogate.json")
+        inputs = InputScaling.from_dict(scaling["inputs"])
         config = config_from_dict(document["model"], document["config"])
         with torch.device("meta"):
-            module = build(config, inputs=len(space.parameters), times=drive.cycles * samples + 1)
+            module = build(config, inputs=len(inputs.parameters), times=drive.cycles * samples + 1)
         return cls(
             module=module,
             space=space,
             drive=drive,
             samples=samples,
-            inputs=InputScaling.from_dict(scaling["inputs"]),
+            inputs=inputs,
             voltages=VoltageScaling.from_dict(scaling["voltages"]),
             outputs=output_from_dict(scaling["outputs"]),
             published=None if scaling["published"] is None else PublishedScaling.from_dict(scaling["published"]),

@@ -11,7 +11,7 @@ from memflux.platform.campaigns.executor_serial import SerialExecutor
 from memflux.platform.campaigns.runner import run
 from memflux.space import Space
 
-NAMES = ("2d", "4d", "5d", "7d", "9d", "5d-parametric", "16d")
+NAMES = ("2d", "4d", "5d", "7d", "9d", "5d-parametric", "16d", "5d-any-drive")
 
 
 def recipe(repository: Path, name: str) -> Campaign:

@@ -15,7 +15,7 @@ from memflux.errors import InvalidValue, check_choice, check_integer
 from memflux.platform.campaigns.own_space import OwnSpace
 from memflux.platform.campaigns.section import Section
 from memflux.space import PRESETS, Space
-from memflux.waveform import Triangle
+from memflux.waveform import Waveform
 
 CONTROLS = ("accurate", "fast")
 ENGINES = ("petsc", "compiled", "cuda", "auto", "compact")
@@ -31,7 +31,9 @@ PUBLISHED_COUNTS: Mapping[str, int] = {
     "5d-parametric": 20_000,
     "16d": 1_000,
     "16d-raw": 1_000,
+    "5d-any-drive": 6_000,  # ours
 }
+SAMPLES = 320  # of a whole drive in a new campaign: 160 for each of the two published cycles
 _CHOICES = {
     "design": DESIGNS,
     "control": CONTROLS,
@@ -141,7 +143,7 @@ class Campaign(Section):
         space = Space.preset(self.space) if isinstance(self.space, str) else self.space.build()
         return dataclasses.replace(space, device=space.device.replace(contact_density=self.contact_density))
 
-    def sample(self, count: int, first: int = 0) -> tuple[Devices, Triangle]:
+    def sample(self, count: int, first: int = 0) -> tuple[Devices, Waveform]:
         """Devices `first` .. `first + count - 1` of this campaign and their drive, whatever its own count."""
         return designs.sample(self.design_space(), self.design, count, self.seed, first)
 

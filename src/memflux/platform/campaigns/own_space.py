@@ -8,8 +8,10 @@ import pydantic
 from memflux.device import FIELDS, OPTIONAL, Device
 from memflux.errors import InvalidValue, check_bool, check_choice, check_integer, check_names, check_number
 from memflux.platform.campaigns.section import Section, mapping, number
-from memflux.space import DRIVE_PARAMETERS, PRESETS, RULES, Parameter, Space
+from memflux.space import DRIVE_PARAMETERS, DRIVES, PRESETS, RULES, Parameter, Space
 from memflux.waveform import MAX_CYCLES
+
+_CHOICES = {"preset": PRESETS, "rule": RULES, "drive": DRIVES}
 
 
 class Range(Section):
@@ -62,13 +64,15 @@ class OwnSpace(Section):
     """Of the drive. Default: 2."""
     rule: str | None = None
     """"within_gap" keeps devices whose barriers and vacancy offset are below the gap. Default: "none"."""
+    drive: str | None = None
+    """"random" gives every device a random drive of its own. Default: "triangle"."""
 
-    @pydantic.field_validator("name", "preset", "device", "rule", mode="before")
+    @pydantic.field_validator("name", "preset", "device", "rule", "drive", mode="before")
     @classmethod
     def _text(cls, value: object, info: pydantic.ValidationInfo) -> object:
         name = str(info.field_name)
-        if name in ("preset", "rule") and value is not None:
-            return check_choice(name, value, PRESETS if name == "preset" else RULES)
+        if name in _CHOICES and value is not None:
+            return check_choice(name, value, _CHOICES[name])
         if value is not None and (not isinstance(value, str) or not value):
             raise InvalidValue(f"{name} of the space = {value!r} is not a text; put a name there.")
         return value
@@ -114,7 +118,7 @@ class OwnSpace(Section):
         device = base.pop("device") if self.preset else Device.preset(self.device or "seed")
         varies = {p.name: p for p in base.pop("parameters")}
         varies |= {name: Parameter(name=name, **vars(given)) for name, given in self.parameters.items()}
-        names = ("amplitude", "period", "cycles", "rule")
+        names = ("amplitude", "period", "cycles", "rule", "drive")
         fields = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         for name in (*self.constants, *fields):
             if name in varies:
