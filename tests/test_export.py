@@ -171,6 +171,7 @@ def test_polars_reads_the_shards_as_they_lie(folder):
     assert frame["status"][2] == SENTENCE
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.timeout(180)
 def test_ray_data_reads_the_shards_as_they_lie(folder):

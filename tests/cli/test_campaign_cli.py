@@ -157,6 +157,7 @@ def test_keys_and_names_that_mean_something_to_a_library(file, call, tmp_path):
         call("run", file, "--out", odd, "--executor", "serial", code=1)
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.timeout(120)
 def test_run_on_ray_makes_the_same(file, call, tmp_path):

@@ -55,7 +55,7 @@ def holding(device, density):
 
 
 @pytest.mark.parametrize("name", DEVICES)
-@pytest.mark.parametrize("control", ["fast", "accurate", "reference"])
+@pytest.mark.parametrize("control", ["fast", "accurate", pytest.param("reference", marks=pytest.mark.slow)])
 def test_the_offset_comes_back_from_the_density_it_gives(name, control):
     device = DEVICES[name]
     found = vacancy_offset_for(holding(device, mean_of(device, control)), control)

@@ -44,6 +44,7 @@ def test_the_reference_is_the_integral(eta):
         assert abs(integral / polylogarithms(eta)[0] - 1) < mpf(10) ** -25
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("piece", PIECES, ids=str)
 def test_excess_against_forty_digits(piece):
     with workdps(DIGITS):
@@ -109,6 +110,7 @@ def test_slightly_negative_densities_meet_the_continuation():
     assert slope < 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("span", [(-700.0, -37.0), (-37.0, 0.0), (0.0, 8.0), (8.0, 30.0), (30.0, 1e4)], ids=str)
 def test_integral_against_forty_digits(span):
     with workdps(DIGITS):
@@ -139,6 +141,7 @@ def test_how_far_the_published_fit_is_from_it():
     assert etas[np.abs(error).argmax()] == pytest.approx(1.6, abs=0.1)
 
 
+@pytest.mark.slow
 def test_the_script_makes_the_tables():
     spec = importlib.util.spec_from_file_location("fermi_coefficients", SCRIPT)
     script = importlib.util.module_from_spec(spec)

@@ -128,6 +128,7 @@ def test_a_blocked_device_is_a_capacitor():
     assert np.abs(t.conduction).max() < 1e-12 * expected
 
 
+@pytest.mark.slow
 def test_gauss_gives_a_second_order_contact_field_and_the_difference_a_first_order_one():
     lowering = {"published": [], "default": []}
     for scale in (8, 4, 2, 0.25):

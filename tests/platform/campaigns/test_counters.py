@@ -14,6 +14,7 @@ from memflux.platform.cluster import local_cluster
 CAMPAIGN = Campaign(space="9d", count=24, seed=4, samples=8, engine="compact", shard_size=8)
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.timeout(120)
 def test_a_scrape_sees_the_devices_of_a_campaign(tmp_path):

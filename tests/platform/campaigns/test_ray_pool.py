@@ -19,6 +19,7 @@ from ray_nodes import three_nodes
 CAMPAIGN = Campaign(space="9d", count=240, seed=4, samples=8, engine="compact", shard_size=4)
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.timeout(180)
 def test_workers_join_as_nodes_do(tmp_path, monkeypatch):

@@ -77,6 +77,7 @@ def begin(cheap, address):
     ), log
 
 
+@pytest.mark.slow
 def test_followed_interrupted_stopped_and_gone_on_with(there, head):
     client, log = begin(there, head)
     wait_for(lambda: there.shards("data") >= 2, 120, "shards")

@@ -52,6 +52,7 @@ def start(cheap):
         task.wait()
 
 
+@pytest.mark.slow
 def test_one_machine_drains_leaves_nothing_and_another_executor_goes_on(cheap, start):
     (task,) = start("first")
     wait_for(lambda: cheap.shards("data") >= 2, 90, "shards")

@@ -44,6 +44,7 @@ def submit(cheap, out, *more):
     return cheap.memflux(*words)["job"]
 
 
+@pytest.mark.slow
 def test_drained_by_its_walltime_submitted_again_finished(cheap, queue, other_ray):
     first = submit(cheap, "data", "--nodes", 1, "--time", "00:01:00", "--lead", 1)
     assert queue.end("data", first) == 75
@@ -64,6 +65,7 @@ def test_drained_by_its_walltime_submitted_again_finished(cheap, queue, other_ra
     assert cheap.content_hash("data") == cheap.undisturbed()
 
 
+@pytest.mark.slow
 def test_two_nodes_are_one_ray_and_a_cancelled_job_drains_and_is_not_submitted_again(cheap, queue):
     job = submit(cheap, "two nodes%j", "--nodes", 2, "--time", "00:10:00")
     wait_for(lambda: cheap.shards("two nodes%j") >= 6, 120, "shards")
