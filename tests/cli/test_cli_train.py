@@ -36,8 +36,19 @@ def run(*words):
 
 
 def test_train_then_evaluate(folders):
-    result = run("train", folders / "data", "--out", folders / "model", "--epochs", 20, "--json")
+    result = run(
+        "train",
+        folders / "data",
+        "--out",
+        folders / "model",
+        "--epochs",
+        20,
+        "--tensorboard",
+        folders / "events",
+        "--json",
+    )
     assert result.exit_code == 0, result.output
+    assert list((folders / "events").iterdir())
     summary = json.loads(result.stdout)
     assert sum(summary["split"].values()) == 100
     assert (folders / "model" / "weights.safetensors").is_file()

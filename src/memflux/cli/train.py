@@ -1,5 +1,6 @@
 """`memflux train` and `memflux evaluate`: from a data set to a surrogate, and how good it is."""
 
+import contextlib
 import dataclasses
 import json
 from pathlib import Path
@@ -40,6 +41,7 @@ def train(
     ] = None,
     device: Annotated[str, typer.Option("--device", help="Where torch computes: cpu or cuda.")] = "cpu",
     space: Annotated[str, typer.Option("--space", help="Preset space, where the data set names none.")] = "",
+    events: Annotated[Path | None, typer.Option("--tensorboard", help="Folder for event files of TensorBoard.")] = None,
     as_json: Json = False,
 ) -> None:
     """Train a surrogate on a data set and save it as a folder.
@@ -50,6 +52,7 @@ def train(
     """
     from memflux.platform.launching.command import STOPPED
     from memflux.training.checkpoint import check_target
+    from memflux.training.event_log import EventLog
     from memflux.training.loop import fit
     from memflux.training.models import MODELS, config_for
     from memflux.training.resume import Paused
@@ -64,10 +67,13 @@ def train(
     schedule = Schedule.of(config)
     if epochs is not None:
         schedule = dataclasses.replace(schedule, epochs=epochs)
-    with progress(quiet=as_json) as bar:
+    with progress(quiet=as_json) as bar, contextlib.ExitStack() as stack:
+        log = None if events is None else stack.enter_context(EventLog(events))
         task = bar.add_task("train", total=None, note="")
 
         def show(step: Step) -> None:
+            if log is not None:
+                log(step)
             note = f"validation nMAE {100 * step.validation:.3f} %"
             bar.update(task, total=step.epochs, completed=step.epoch, note=note)
 
