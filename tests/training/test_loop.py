@@ -73,6 +73,23 @@ def test_the_best_weights_are_kept():
     assert error == pytest.approx(min(s.validation for s in seen), rel=1e-3)
 
 
+def test_without_a_validation_set_the_last_weights_are_kept():
+    devices, drive = SPACE.sample(100, seed=0)
+    traces = CompactModel(samples=16)(devices, drive)
+    schedule, seen = Schedule(epochs=6, learning_rate=1e-3), []
+    with_none = fit(devices, drive, traces, SPACE, SMALL, schedule, fractions=(0.7, 0.0, 0.3), on_progress=seen.append)
+    assert with_none.record["split"]["validation"] == 0
+    assert all(np.isnan(s.validation) for s in seen)
+    assert with_none.record["history"][0]["validation"] is None
+    rising = fit(  # the same steps, and a validation error that is best at the end
+        devices, drive, traces, SPACE, SMALL, schedule, fractions=(0.7, 0.3, 0.0), on_progress=(steps := []).append
+    )
+    assert steps[-1].validation == min(s.validation for s in steps)
+    np.testing.assert_array_equal(with_none(devices, drive).current, rising(devices, drive).current)
+    with pytest.raises(InvalidValue, match=r"patience = 3 waits for a validation error and fractions .* leave no"):
+        fit(devices, drive, traces, SPACE, SMALL, Schedule(epochs=6, patience=3), fractions=(0.7, 0.0, 0.3))
+
+
 def test_another_family_of_drive():
     devices, _ = SPACE.sample(80, seed=0)
     drive = Sine(amplitude=8.0, period=2.0, cycles=1)

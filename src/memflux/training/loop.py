@@ -58,7 +58,8 @@ def fit(
 ) -> Surrogate:
     """Train on the rows that are ok; keep the weights that were best on the validation set.
 
-    The test set is touched once, at the end; with a fraction of 0 there is none. Global random
+    Without a validation set (a fraction of 0) these are the last: once the settings are chosen, a small data set
+    loses more by it. The test set is touched once, at the end; with a fraction of 0 there is none. Global random
     state is left as it was. With a `checkpoint` file the training is saved about once a minute and
     goes on from there when it is called again with the same arguments, to the same bits; after
     `seconds` it is saved and raises `Paused`. `device` is torch's ("cpu", "cuda"). With a process
@@ -82,6 +83,11 @@ def fit(
     parts = split(devices, drive, fractions)
     masks = Split(*(mask[curves.rows] for mask in parts))
     _check_enough(masks, fractions)
+    if schedule.patience is not None and not masks.validation.any():
+        raise InvalidValue(
+            f"patience = {schedule.patience} waits for a validation error and fractions = {list(fractions)} leave no "
+            "validation set; give it a share, or no patience."
+        )
     voltages = VoltageScaling.fit(curves.voltage)
     deviation = PeakScaling.fit(curves.current[masks.train]).deviation
     with torch.random.fork_rng(devices=[]), _threads(schedule.threads):
@@ -153,7 +159,7 @@ def _examples(curves: CurveSet, rows: np.ndarray, voltages: VoltageScaling, outp
 
 def _check_enough(masks: Split, fractions: Sequence[float]) -> None:
     counts = [int(mask.sum()) for mask in masks]
-    if sum(counts) < FEWEST or counts[0] == 0 or counts[1] == 0 or (counts[2] == 0 and fractions[2] > 0):
+    if sum(counts) < FEWEST or any(count == 0 and part > 0 for count, part in zip(counts, fractions, strict=True)):
         raise InvalidValue(
             f"{sum(counts)} usable devices split into {counts[0]} for training, {counts[1]} for validation and "
             f"{counts[2]} for the test; give at least {FEWEST} and some for every part."

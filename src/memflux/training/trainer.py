@@ -57,7 +57,7 @@ class Examples:
 
 
 class Trainer:
-    """Trains `module`, in place, and leaves it at its best on the validation set."""
+    """Trains `module`, in place, and leaves it at its best on the validation set, or its last without one."""
 
     def __init__(
         self,
@@ -168,19 +168,21 @@ class Trainer:
         return 0 if self.group is None else self.group.rank()
 
     def _look(self, loss: float) -> None:
-        """Validation error, and the weights if they are the best so far."""
+        """Validation error, and the weights if they are the best so far, or the latest where nothing validates them."""
         error = self._error()
         step = Step(
             epoch=self.epoch, epochs=self.epochs, loss=loss, validation=error, pieces=self.pieces, skipped=self.skipped
         )
         self.history.append(step)
         self.looks_since_best += 1
-        if error < self.best:
+        if error < self.best or not len(self.validation):
             self.best, self.looks_since_best = error, 0
             self.kept = copy.deepcopy(self.module.state_dict())
 
     @torch.no_grad()
     def _error(self) -> float:
+        if not len(self.validation):
+            return math.nan
         self.module.eval()
         errors = []
         for first in range(0, len(self.validation), LOOK):
