@@ -103,13 +103,13 @@ def test_chosen_are_those_that_the_members_disagree_on(begun):
     assert choice.guess > 1.02 * choice.usual
 
 
-def test_the_guess_ranks_devices_as_their_error_does(begun):
+def test_the_guess_has_the_form_of_the_error(begun):
     _, surrogate = begun
-    devices, drive = SPACE.sample(500, seed=9)
+    devices, drive = SPACE.sample(5000, seed=9)
     guess = guessed_error(surrogate, devices, drive)
-    truth, answer = CompactModel(samples=8)(devices, drive).current, surrogate(devices, drive).current
-    error = 0.5 * np.abs(answer - truth).mean(1) / np.abs(truth).max(1)
-    assert np.corrcoef(np.log(guess), np.log(error))[0, 1] > 0.4
+    some = slice(4090, 4110)  # across the border of two chunks
+    spread, answer = surrogate.spread(devices[some], drive), surrogate(devices[some], drive).current
+    np.testing.assert_allclose(guess[some], 0.5 * spread.mean(1) / np.abs(answer).max(1))
 
 
 def test_a_round_is_more_diverse_than_the_most_uncertain(begun):

@@ -78,7 +78,8 @@ class _Run:
         self.end = None if settings.minutes is None else time.monotonic() + 60.0 * settings.minutes
         self.campaign = _campaign(settings, goal)
         self.executor = _executor(settings.executor, self.campaign)
-        recipe = self.campaign.recipe() | {"count": 0}  # which may grow
+        # what the draws depend on: the count may grow, and another engine is refused when it is to simulate
+        recipe = {k: v for k, v in self.campaign.recipe().items() if k not in ("count", "engine")}
         self.history = History.read(settings.out.with_name(f"{settings.out.name}.rounds.json"), recipe, settings.seed)
 
     def simulate(self, draws: Sequence[int]) -> "Dataset":

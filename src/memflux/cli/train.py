@@ -131,7 +131,7 @@ def train(
     emit(_summary(surrogate, out), as_json, title="surrogate")
 
 
-def _refuse_without_active(**given: float | str | None) -> None:
+def _refuse_without_active(**given: int | float | str | None) -> None:
     for name, value in given.items():
         if value is not None and value != "":
             raise InvalidValue(f"{name} = {value!r} is for --active; add that, or leave --{name} out.")
