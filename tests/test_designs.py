@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.stats import qmc
 
-from memflux.designs import BITS, DESIGNS, INDEX_BITS, owen, sample, van_der_corput
+from memflux.designs import BITS, DESIGNS, INDEX_BITS, at, owen, sample, van_der_corput
 from memflux.device import Device
 from memflux.errors import InvalidValue
 from memflux.space import Parameter, Space
@@ -175,3 +175,12 @@ def test_a_rule_that_nothing_keeps_is_given_up(design, monkeypatch):
 def test_what_cannot_be_drawn_is_refused(arguments, sentence):
     with pytest.raises(InvalidValue, match=sentence):
         sample(Space.preset("2d"), *arguments)
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+def test_draws_can_be_had_by_their_indices(design):
+    space = Space.preset("5d")
+    devices, drive = sample(space, design, 40, 7)
+    index = np.array([31, 8, 30])
+    some, wave = at(space, design, index, 7)
+    np.testing.assert_array_equal(space.coordinates(some, wave), space.coordinates(devices[index], drive[index]))

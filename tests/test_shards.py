@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from memflux import shards
+from memflux import designs, shards
 from memflux.compact import CompactModel
 from memflux.dataset import Dataset
 from memflux.errors import DataError
@@ -175,3 +175,41 @@ def test_a_long_footer_is_read_whole(made, monkeypatch):
     folder, _, rows = made
     monkeypatch.setattr(shards, "TAIL", 64)
     assert read_tally(folder, list_shards(folder)[0]) == Tally.of(rows[0:4])
+
+
+def chosen_rows(manifest, index):
+    """Rows of draws of the campaign of `made`."""
+    devices, drive = designs.at(Space.preset("5d"), "published", np.array(index), 0)
+    traces = CompactModel(samples=8)(devices, drive)
+    return rows_of(np.array(index), devices, drive.for_batch(len(index)), traces, manifest.method)
+
+
+def test_chosen_rows_lie_in_the_shards_of_their_blocks(made):
+    folder, manifest, _ = made
+    more = manifest.choosing([41, 11, 40, 3, 43], 10)
+    assert more.chosen == (11, 40, 41, 43)
+    assert (more.rows, more.numbers, more.shards) == (14, [0, 1, 2, 10], 4)
+    assert [more.shard_rows(n) for n in (1, 2, 10)] == [range(4, 8), [8, 9, 11], [40, 41, 43]]
+    folder.write("manifest.json", more.to_json())
+    assert Manifest.read(folder).chosen == more.chosen
+    grown = more.choosing([], 42)
+    assert (grown.chosen, grown.rows, grown.numbers) == ((43,), 43, list(range(11)))
+
+
+def test_a_shard_of_chosen_rows_may_be_there_in_part(made):
+    folder, manifest, _ = made
+    more = manifest.choosing([41, 43], 10)
+    shard = Shard(10, write_shard(folder, 10, chosen_rows(manifest, [43])))
+    assert damaged_files(folder, more) == []
+    assert parse(folder, shard, read_shard(folder, shard), more).index.tolist() == [43]
+    with pytest.raises(DataError, match="does not hold the rows or samples that its number calls for"):
+        parse(folder, shard, read_shard(folder, shard), manifest.choosing([42], 10))
+
+
+def test_manifests_without_chosen_rows_are_written_as_ever(made):
+    folder, manifest, _ = made
+    assert "chosen" not in json.loads(manifest.to_json())
+    fields = json.loads(manifest.to_json()) | {"chosen": [4]}
+    folder.write("manifest.json", json.dumps(fields).encode())
+    with pytest.raises(DataError, match=r"chosen = 4 is out of range"):
+        Manifest.read(folder)

@@ -121,7 +121,7 @@ class Dataset:
         folder.write(MANIFEST, manifest.to_json())
         for number in range(manifest.shards):
             part = manifest.shard_rows(number)
-            write_shard(folder, number, rows[part.start : part.stop])
+            write_shard(folder, number, rows[part[0] : part[-1] + 1])
         return cls.of(manifest, rows)
 
     @property
@@ -255,7 +255,7 @@ def verify(url: "str | os.PathLike[str]") -> Verification:
         else:
             if len(rows) == len(manifest.shard_rows(shard.number)):
                 there.add(shard.number)
-    missing = sum(number not in there for number in range(manifest.shards))
+    missing = sum(number not in there for number in manifest.numbers)
     return Verification(wanted=manifest.shards, missing=missing, damaged=tuple(sentences))
 
 
@@ -264,7 +264,7 @@ def _refuse_strangers(folder: Folder, shard: Shard, manifest: Manifest, rows: Ro
     recipe, space = manifest.recipe, manifest.space
     if space is None or not {"design", "seed"} <= set(recipe) or not len(rows):
         return
-    devices, drive = designs.sample(space, recipe["design"], len(rows), recipe["seed"], first=int(rows.index[0]))
+    devices, drive = designs.at(space, recipe["design"], rows.index, recipe["seed"])
     count = (len(rows),)
     columns = {n: np.array(np.broadcast_to(getattr(drive, n), count), np.float64) for n in rows.drive}
     if not np.array_equal(rows.key, keys_of(devices, manifest.drive, columns, manifest.samples, manifest.method)):

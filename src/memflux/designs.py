@@ -12,7 +12,7 @@ import functools
 import zlib
 
 import numpy as np
-from jaxtyping import Float, UInt64
+from jaxtyping import Float, Int, UInt64
 
 from memflux.device import Devices
 from memflux.errors import check_choice, check_integer
@@ -50,6 +50,16 @@ def sample(space: Space, design: str, count: int, seed: int, first: int = 0) -> 
         return owen(points, scramble, BITS) * 2.0**-BITS
 
     return space.keep(draw)
+
+
+def at(space: Space, design: str, index: Int[np.ndarray, " B"], seed: int) -> tuple[Devices, Waveform]:
+    """The devices of a design with these indices, in their order, and their drive.
+
+    What lies between the smallest and the largest is drawn too, so give those of a neighbourhood.
+    """
+    first = int(index.min())
+    devices, drive = sample(space, design, int(index.max()) - first + 1, seed, first)
+    return devices[index - first], drive[index - first]
 
 
 def owen(integers: UInt64[np.ndarray, "B #P"], key: UInt64[np.ndarray, " P"], bits: int) -> UInt64[np.ndarray, "B P"]:

@@ -1,12 +1,13 @@
 """The files of a data set: the manifest, and Parquet shards whose names certify their content."""
 
+import bisect
 import concurrent.futures
 import dataclasses
 import hashlib
 import io
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -29,22 +30,34 @@ _SHARD = re.compile(r"shard-(\d{6,})-([0-9a-f]{16})\.parquet")
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Manifest:
-    """What a data set is to hold: the file `manifest.json`."""
+    """What a data set is to hold: the file `manifest.json`.
+
+    Row i is draw i of the campaign. Wanted are the first `count` and the `chosen` ones beyond; a shard holds
+    those of its block of `shard_size` indices, so growth of either moves no row.
+    """
 
     recipe: Mapping[str, Any]  # the resolved campaign, or where the rows come from
     space: Space | None
     drive: Mapping[str, Any]  # kind and constants of the drive; what varies is in the rows
     samples: int  # a cycle
     cycles: int
-    count: int  # rows wanted
-    shard_size: int  # rows a shard; the last one may have fewer
+    count: int  # first rows wanted
+    shard_size: int  # indices a shard spans; the last one may have fewer, those of chosen rows most often do
     method: Method  # what solves them
+    chosen: tuple[int, ...] = ()  # further rows wanted, ascending; each `count` or more
+
+    def choosing(self, draws: Iterable[int], count: int) -> Self:
+        """The same with more rows wanted: the first `count`, and `draws` beside those chosen before."""
+        wanted = {int(i) for i in (*self.chosen, *draws) if i >= count}
+        return dataclasses.replace(self, count=count, chosen=tuple(sorted(wanted)))
 
     def to_json(self) -> bytes:
         """The content of `manifest.json`."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         fields["space"] = None if self.space is None else self.space.to_dict()
         fields["method"] = dataclasses.asdict(self.method)
+        if not self.chosen:
+            del fields["chosen"]  # as most data sets are: versions that know of none read them
         return json.dumps({"format": FORMAT, **fields}, indent=1).encode()
 
     @classmethod
@@ -69,18 +82,34 @@ class Manifest:
             drive_columns(fields["drive"])
             space = fields.pop("space")
             method = Method(**fields.pop("method"))
-            return cls(space=None if space is None else Space.from_dict(space), method=method, **fields)
+            chosen = [check_integer("chosen", i, low=fields["count"], high=2**40) for i in fields.pop("chosen", ())]
+            plain = cls(space=None if space is None else Space.from_dict(space), method=method, **fields)
+            return plain.choosing(chosen, plain.count)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{folder.path(MANIFEST)} is damaged or of another version: {error}") from None
 
-    def shard_rows(self, number: int) -> range:
-        """The indices of the rows that shard `number` is to hold."""
-        return range(number * self.shard_size, min((number + 1) * self.shard_size, self.count))
+    def shard_rows(self, number: int) -> range | list[int]:
+        """The indices of the rows that shard `number` is to hold, ascending."""
+        first, last = number * self.shard_size, (number + 1) * self.shard_size
+        low, high = (bisect.bisect_left(self.chosen, end) for end in (first, last))
+        early = range(first, min(last, self.count))
+        return early if low == high else [*early, *self.chosen[low:high]]
+
+    @property
+    def rows(self) -> int:
+        """How many rows the whole data set has."""
+        return self.count + len(self.chosen)
+
+    @property
+    def numbers(self) -> list[int]:
+        """The numbers of all shards of the whole data set, ascending."""
+        early = -(-self.count // self.shard_size)
+        return [*range(early), *sorted({i // self.shard_size for i in self.chosen if i >= early * self.shard_size})]
 
     @property
     def shards(self) -> int:
         """How many shards the whole data set has."""
-        return -(-self.count // self.shard_size)
+        return len(self.numbers)
 
 
 class Shard(NamedTuple):
@@ -194,7 +223,7 @@ def damaged_files(folder: Folder, manifest: Manifest, stopped: Callable[[], bool
         if not _certified(shard, content):
             return False
         try:
-            return _tally_in(content).first == shard.number * manifest.shard_size
+            return _tally_in(content).first in manifest.shard_rows(shard.number)
         except ValueError:
             return False
 
@@ -210,13 +239,14 @@ def _certified(shard: Shard, content: bytes) -> bool:
 def complete_shards(folder: Folder, manifest: Manifest) -> tuple[list[Shard], list[Shard]]:
     """The shards that count, one a number, and the copies they supersede.
 
-    Files with one number come from a shard that was made twice (a worker outlived its campaign), a
-    last shard that grew with `count`, or rows that were solved again: the one with most rows
+    Files with one number come from a shard that was made twice (a worker outlived its campaign), one
+    that grew with `count` or `chosen`, or rows that were solved again: the one with most rows
     counts, then with fewest failures, then the latest.
     """
     copies: dict[int, list[Shard]] = {}
+    wanted = set(manifest.numbers)
     for shard in list_shards(folder):
-        if shard.number < manifest.shards:
+        if shard.number in wanted:
             copies.setdefault(shard.number, []).append(shard)
     superseded = []
     for rivals in copies.values():
@@ -245,8 +275,8 @@ def parse(folder: Folder, shard: Shard, table: pa.Table, manifest: Manifest) -> 
         rows = Rows.from_table(table, drive_columns(manifest.drive))
     except (DataError, InvalidValue, pa.ArrowException) as error:
         raise DataError(f"{folder.path(shard.name)} does not hold rows of this data set: {error}") from None
-    expected = np.array(manifest.shard_rows(shard.number))[: len(rows)]
-    if not np.array_equal(rows.index, expected) or rows.current.shape[1] != manifest.samples * manifest.cycles + 1:
+    ordered = np.all(np.diff(rows.index) > 0) and np.isin(rows.index, manifest.shard_rows(shard.number)).all()
+    if not ordered or rows.current.shape[1] != manifest.samples * manifest.cycles + 1:
         raise DataError(f"{folder.path(shard.name)} does not hold the rows or samples that its number calls for.")
     if odd := unknown_classes(rows.status_class):
         raise DataError(f"{folder.path(shard.name)} has status {odd[0]!r}, unknown to this version; upgrade it.")

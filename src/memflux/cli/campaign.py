@@ -122,7 +122,7 @@ def run(
 
     Example: mpiexec -n 64 memflux campaign run c.yaml --out data/c --executor mpi
     """
-    with _executor(executor, workers, address, lambda: _read(file)) as work:
+    with executor_for(executor, workers, address, lambda: _read(file)) as work:
         if work is not None:
             _fill(*work, out, as_json)
 
@@ -150,7 +150,7 @@ def retry(
 
         return campaign_of(Manifest.read(Folder.at(folder)))
 
-    with _executor(executor, workers, address, read) as work:
+    with executor_for(executor, workers, address, read) as work:
         if work is not None:
             _fill(*work, folder, as_json, again=_classes(status_class))
 
@@ -194,7 +194,7 @@ def _read(file: Path) -> "Campaign":
 
 
 @contextlib.contextmanager
-def _executor(
+def executor_for(
     name: str, workers: int | None, address: str | None, read: "Callable[[], Campaign]"
 ) -> Iterator["tuple[Executor, Campaign] | None"]:
     """The executor of that name and the campaign; None on an MPI rank that has done its part by following rank 0."""

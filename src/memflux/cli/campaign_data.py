@@ -33,7 +33,7 @@ def status(folder: Folder, as_json: Json = False) -> None:
     summary = summarise(folder)
     tally, method = summary.tally, summary.manifest.method
     result: dict[str, Any] = {
-        "wanted": summary.manifest.count,
+        "wanted": summary.manifest.rows,
         "done": tally.rows,
         "failed": tally.failures,
         "failed_by_class": summary.failed_by_class,

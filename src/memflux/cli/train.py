@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from memflux.cli.active import ROUND, Settings, train_actively
 from memflux.cli.output import Json, console, emit, progress
 from memflux.errors import DataError, InvalidValue, MissingDependency, check_choice
 
@@ -40,8 +41,22 @@ def train(
         typer.Option("--minutes", help="Save and exit with 75 after this long; the same command goes on."),
     ] = None,
     device: Annotated[str, typer.Option("--device", help="Where torch computes: cpu or cuda.")] = "cpu",
-    space: Annotated[str, typer.Option("--space", help="Preset space, where the data set names none.")] = "",
+    space: Annotated[
+        str, typer.Option("--space", help="Preset space, where the data set names none, or --active begins one.")
+    ] = "",
     events: Annotated[Path | None, typer.Option("--tensorboard", help="Folder for event files of TensorBoard.")] = None,
+    active: Annotated[
+        bool, typer.Option("--active", help="Simulate more devices where it errs most, until --target or --limit.")
+    ] = False,
+    target: Annotated[
+        float | None, typer.Option("--target", help="With --active: mean nMAE in A, in %, on random devices.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", help="With --active: devices simulated altogether.")] = None,
+    per_round: Annotated[int | None, typer.Option("--round", help="With --active: devices a round (250).")] = None,
+    engine: Annotated[str, typer.Option("--engine", help="With --active: default: that of the data set.")] = "",
+    executor: Annotated[
+        str, typer.Option("--executor", help="With --active: ray or serial; default: Ray where it is installed.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Train a surrogate on a data set and save it as a folder.
@@ -49,6 +64,8 @@ def train(
     What it has learned is saved beside the folder about once a minute: interrupted, the same command goes on.
 
     Example: memflux train runs/5d --out runs/surrogate --seed 1
+
+    Example: memflux train runs/5d --out runs/surrogate --active --target 0.2 --limit 2000
     """
     from memflux.platform.launching.command import STOPPED
     from memflux.training.checkpoint import check_target
@@ -60,6 +77,29 @@ def train(
 
     check_choice("model", model, MODELS)
     check_target(out)  # before minutes are spent
+    if active:
+        check_choice("model of --active", model, ("spectral",))  # the one with members that can disagree
+        if events is not None:
+            raise InvalidValue("--tensorboard shows one training and --active makes many; give one of the two.")
+        train_actively(
+            Settings(
+                dataset=dataset,
+                out=out,
+                target=target,
+                limit=limit,
+                round=ROUND if per_round is None else per_round,
+                engine=engine,
+                executor=executor,
+                space=space,
+                seed=seed,
+                epochs=epochs,
+                minutes=minutes,
+                device=device,
+                as_json=as_json,
+            )
+        )
+        return
+    _refuse_without_active(target=target, limit=limit, round=per_round, engine=engine, executor=executor)
     checkpoint = out.with_name(f"{out.name}.training")
     data = _open(dataset)
     box = _space(data, space)
@@ -98,6 +138,12 @@ def train(
     surrogate.save(out)
     checkpoint.unlink(missing_ok=True)
     emit(_summary(surrogate, out), as_json, title="surrogate")
+
+
+def _refuse_without_active(**given: int | float | str | None) -> None:
+    for name, value in given.items():
+        if value is not None and value != "":
+            raise InvalidValue(f"{name} = {value!r} is for --active; add that, or leave --{name} out.")
 
 
 def evaluate(

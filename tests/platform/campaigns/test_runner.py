@@ -224,3 +224,43 @@ def test_a_second_signal_stops_at_once(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(CAMPAIGN, str(tmp_path), SerialExecutor(), ask)
     assert run(CAMPAIGN, str(tmp_path), SerialExecutor()).before == 8
+
+
+def test_chosen_draws_become_rows_for_good(tmp_path):
+    out, calls = str(tmp_path / "a"), []
+    run(CAMPAIGN, out, SerialExecutor())
+    progress = run(CAMPAIGN, out, SerialExecutor(), chosen=[95, 31, 90], solver_factory=counted(calls))
+    assert (progress.wanted, progress.made, calls) == (33, 3, [1, 2])
+    assert run(CAMPAIGN, out, SerialExecutor(), chosen=[88], solver_factory=counted(calls)).wanted == 34
+    assert calls == [1, 2, 1]
+    data = Dataset.open(out)
+    assert data.index.tolist() == [*range(30), 31, 88, 90, 95]
+    devices, _ = CAMPAIGN.sample(1, first=90)
+    assert data.rows.key[32] == Dataset.open(full(tmp_path)).rows.key[90]
+    assert data.devices.barrier_left[32] == devices.barrier_left[0]
+    assert verify(out).damaged == ()
+
+
+def test_a_campaign_that_grows_over_chosen_draws_keeps_them(tmp_path):
+    out, calls = str(tmp_path / "a"), []
+    run(CAMPAIGN, out, SerialExecutor(), chosen=[31, 50, 200])
+    whole = full(tmp_path)
+    assert run(with_(count=96), out, SerialExecutor(), solver_factory=counted(calls)).wanted == 97
+    assert sum(calls) == 96 - 32
+    run(with_(count=201), out, SerialExecutor())
+    run(with_(count=201), whole, SerialExecutor())
+    assert summarise(out).tally.content_hash == summarise(whole).tally.content_hash
+
+
+def test_an_interrupted_choice_is_finished_by_whoever_runs_next(tmp_path):
+    out = str(tmp_path / "a")
+    run(CAMPAIGN, out, SerialExecutor())
+    stopped = run(CAMPAIGN, out, SerialExecutor(), chosen=[40, 60], seconds=0.0)
+    assert (stopped.stopped, stopped.made, stopped.wanted) == (True, 0, 32)
+    assert run(CAMPAIGN, out, SerialExecutor()).made == 2
+
+
+def full(tmp_path):
+    """The folder of a longer campaign of the same recipe."""
+    run(with_(count=96), str(tmp_path / "full"), SerialExecutor())
+    return str(tmp_path / "full")

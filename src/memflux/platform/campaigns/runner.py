@@ -3,8 +3,9 @@
 import collections
 import contextlib
 import dataclasses
+import math
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from memflux.contracts import Predictor
@@ -96,30 +97,38 @@ def run(
     solver_factory: Callable[[Campaign], Predictor] = solver_for,
     on_stop: Callable[[], None] | None = None,
     again: Sequence[str] = (),
+    chosen: Iterable[int] = (),
+    seconds: float | None = None,
 ) -> Progress:
     """Fill the folder `out` with what is missing of the campaign; the same call resumes it.
 
     Shards that are damaged are made again, and so are rows of the status classes `again`. Two runs
     into one folder are refused (DataError), as is a folder of another recipe (InvalidValue); a
     folder is not begun where the executor cannot be entered. Interrupt, SIGTERM and SIGUSR1 let
-    shards in flight finish and return with `stopped`; a second one drops them. `on_progress` is
-    called when work begins and after each shard, `on_stop` as soon as the run is asked to stop, in
-    another thread.
+    shards in flight finish and return with `stopped`; a second one drops them. So does the end of
+    `seconds`. `on_progress` is called when work begins and after each shard, `on_stop` as soon as the
+    run is asked to stop, in another thread. `chosen` draws of the design beyond the first `count` become rows of
+    the data set for good, whoever runs its campaign next.
     """
     folder = Folder.at(out)
+    end = time.monotonic() + (math.inf if seconds is None else seconds)
     with contextlib.ExitStack() as stack:
-        stopped = stack.enter_context(stop_on_signals(on_stop))
+        asked = stack.enter_context(stop_on_signals(on_stop))
+
+        def stopped() -> bool:
+            return asked() or time.monotonic() > end
+
         begun = folder.exists(MANIFEST)
         if not begun:
             stack.enter_context(executor)
             folder.create()
         stack.enter_context(hold(folder))
-        manifest = claim(folder, manifest_of(campaign))
+        manifest = claim(folder, manifest_of(campaign), chosen)
         damaged = _tidy(folder, manifest, stopped)
         work = _plan(folder, manifest, again)
         if begun and work.shards and not stopped():  # later than above: there may be nothing to do
             stack.enter_context(executor)
-        progress = Progress(wanted=manifest.count, before=manifest.count - work.rows, damaged=damaged)
+        progress = Progress(wanted=manifest.rows, before=manifest.rows - work.rows, damaged=damaged)
         job = Job(
             campaign=campaign,
             out=folder.root if folder.local else out,
@@ -145,9 +154,9 @@ class _Work:
 
 
 def _plan(folder: Folder, manifest: Manifest, again: Sequence[str]) -> _Work:
-    """The shards that are missing, those that lack rows since the campaign grew, and those with rows of `again`."""
+    """The shards that are missing, those that lack rows since the data set grew, and those with rows of `again`."""
     there = complete_shards(folder, manifest)[0]
-    missing = set(range(manifest.shards)) - {shard.number for shard in there}
+    missing = set(manifest.numbers) - {shard.number for shard in there}
     rows = sum(len(manifest.shard_rows(number)) for number in missing)
     chosen: dict[int, Shard] = {}
     for shard, tally in zip(there, read_tallies(folder, there), strict=True):
@@ -180,13 +189,14 @@ def _make(
     return progress
 
 
-def claim(folder: Folder, manifest: Manifest) -> Manifest:
-    """Make the folder this campaign's, or check that it is; the manifest that is now in force.
+def claim(folder: Folder, manifest: Manifest, chosen: Iterable[int] = ()) -> Manifest:
+    """Make the folder this campaign's, or check that it is; the manifest that is now in force, with `chosen` rows.
 
     A folder without shards is anybody's: a run that could not begin must not hold it. Shards
     without a manifest are nobody's (DataError): what they are rows of is not known.
     """
     if not list_shards(folder):
+        manifest = manifest.choosing(chosen, manifest.count)
         folder.write(MANIFEST, manifest.to_json())
         return manifest
     if not folder.exists(MANIFEST):
@@ -198,7 +208,8 @@ def claim(folder: Folder, manifest: Manifest) -> Manifest:
             f"count = {manifest.count} is below the {there.count} rows that {folder.url} is to hold; "
             "only a larger count can be asked of it."
         )
-    if manifest.count > there.count:
+    manifest = dataclasses.replace(manifest, chosen=there.chosen).choosing(chosen, manifest.count)
+    if (manifest.count, manifest.chosen) != (there.count, there.chosen):
         folder.write(MANIFEST, manifest.to_json())
     return manifest
 

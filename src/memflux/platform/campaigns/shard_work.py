@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from llvmlite import binding
 
-from memflux import __version__
+from memflux import __version__, designs
 from memflux.compact import CompactModel
 from memflux.contracts import Predictor
 from memflux.device import Devices
@@ -157,10 +157,7 @@ class Job:
         return parse(folder, self.again[number], read_shard(folder, self.again[number]), self.manifest)
 
     def _sample(self, index: np.ndarray) -> tuple[Devices, Waveform]:
-        first, last = int(index.min()), int(index.max())
-        devices, drive = self.campaign.sample(last - first + 1, first=first)
-        wanted = index - first
-        return devices[wanted], drive[wanted]
+        return designs.at(self.campaign.design_space(), self.campaign.design, index, self.campaign.seed)
 
     def _rows_of(
         self, index: np.ndarray, devices: Devices, drive: Waveform, traces: Traces, seconds: float = 0.0
