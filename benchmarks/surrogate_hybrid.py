@@ -1,8 +1,10 @@
 """The hybrid network on the set of its paper: 1,000 devices of 16d, 70/30, five seeds (Zamankhani, sections 5 and 6).
 
 No scaling of the output is published, and peak currents span 16 decades: the claim is on shapes,
-each curve over its own peak, beside what needs no network. The 70 % hold what decides when the
-weights are best; the split follows from each device, so every size of set has the same test part.
+each curve over its own peak, beside what needs no network. Settings were chosen on other devices
+(those from 1,000 on), so nothing is held out of the 70 %, and the last weights are kept. Of the times
+every fourth is learned (the paper keeps a random fifth). The split follows from each device, so every
+size of set has the same test part.
 """
 
 import dataclasses
@@ -34,7 +36,8 @@ from memflux.waveform import Waveform
 SPACE = Space.preset("16d")
 COUNT, QUICK_COUNT = 1000, 160
 SEEDS = 5
-FRACTIONS = (0.6, 0.1, 0.3)
+FRACTIONS = (0.7, 0.0, 0.3)
+STRIDE = 4
 DATASETS = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "memflux" / "datasets"
 
 
@@ -69,7 +72,7 @@ def curves(quick: bool) -> Curves:
     else:
         traces, source = Solver(engine="compiled")(devices, drive), "engine compiled"
     drawn = np.flatnonzero(traces.ok)
-    devices, drive, traces = devices[drawn], drive.for_batch(count)[drawn], traces[drawn]
+    devices, drive, traces = devices[drawn], drive.for_batch(count)[drawn], thinned(traces[drawn])
     peak = np.abs(traces.current).max(axis=1)
     parts = split(devices, drive, FRACTIONS)
     return Curves(
@@ -81,9 +84,15 @@ def curves(quick: bool) -> Curves:
         unit=SPACE.coordinates(devices, drive),
         shape=traces.current / peak[:, None],
         log_peak=np.log10(peak),
-        known=parts.train | parts.validation,
+        known=parts.train,
         test=parts.test,
     )
+
+
+def thinned(traces: Traces) -> Traces:
+    """Every fourth time."""
+    fewer = {name: getattr(traces, name)[:, ::STRIDE] for name in ("time", "voltage", "current")}
+    return dataclasses.replace(traces, conduction=None, history=None, **fewer)
 
 
 @functools.cache

@@ -124,3 +124,6 @@ def test_bad_schedules_are_refused(change):
 def test_default_epochs_bound_the_steps():
     assert Schedule().epochs_for(320) == 2500
     assert Schedule().epochs_for(100_000) == 100
+    deep = Schedule.of(SpectralConfig.of(20_000))
+    assert deep.epochs_for(18_000) == 450
+    assert deep.epochs_for(3_600) == 625

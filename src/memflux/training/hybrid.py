@@ -24,11 +24,11 @@ from memflux.training.model import AbstractModel, PeakHead, open_forget_gates, p
 class HybridConfig:
     """Architecture and loss of a `Hybrid`; the paper prints no sizes and no weights of the loss, so these are ours."""
 
-    filters: int = 16
+    filters: int = 32
     """Channels of both convolutions."""
     kernel: int = 5
     """Points that a convolution sees: times, or neighbouring parameters."""
-    units: int = 32
+    units: int = 64
     """Units of the LSTM."""
     width: int = 96
     """Units of each dense layer."""

@@ -21,9 +21,11 @@ class Schedule:
     """The optimiser, a short warm-up, then a cosine to zero (or a constant rate, as published)."""
 
     epochs: int | None = None
-    """Passes over the training set; None: as many as make `steps` steps, and at least 100."""
+    """Passes over the training set; None: as many as make `steps` steps, and at least `least`."""
     steps: int = 2500
     """Steps where `epochs` is None."""
+    least: int = 100
+    """Epochs at least, where `epochs` is None: many curves take more steps."""
     batch_size: int = 1024
     """Devices a step; a smaller training set is one step."""
     optimiser: str = "adamw"
@@ -48,6 +50,7 @@ class Schedule:
         if self.epochs is not None:
             check_integer("epochs", self.epochs, low=1, high=10_000_000)
         check_integer("steps", self.steps, low=1, high=1_000_000_000)
+        check_integer("least", self.least, low=1, high=10_000_000)
         check_integer("batch_size", self.batch_size, low=1, high=10_000_000)
         check_choice("optimiser", self.optimiser, OPTIMISERS)
         check_number("learning_rate", self.learning_rate, low=1e-9, high=10.0)
@@ -65,17 +68,18 @@ class Schedule:
         adam = cls(epochs=300, batch_size=64, optimiser="adamw", learning_rate=3e-3, weight_decay=0.0, clip=1.0)
         match config:
             case SpectralConfig():
-                return cls() if config.layers <= SpectralConfig().layers else cls(batch_size=512, steps=5000)
+                deep = config.layers > SpectralConfig().layers
+                return cls(batch_size=512, steps=5000, least=450) if deep else cls()
             case LstmConfig():
                 return dataclasses.replace(adam, optimiser="muon", learning_rate=0.05, batch_size=32, weight_decay=0.1)
             case HybridConfig():
-                return dataclasses.replace(adam, epochs=150, batch_size=128, learning_rate=1e-2, weight_decay=0.1)
+                return dataclasses.replace(adam, epochs=150, batch_size=128, learning_rate=1e-2, weight_decay=0.02)
             case NeuralOdeConfig():
                 return dataclasses.replace(adam, optimiser="muon", learning_rate=0.05, weight_decay=0.1)
 
     def epochs_for(self, count: int) -> int:
         """Epochs for a training set of `count` devices."""
-        return self.epochs or max(100, self.steps // -(-count // self.batch_size))
+        return self.epochs or max(self.least, self.steps // -(-count // self.batch_size))
 
     def rate(self, step: int, steps: int) -> float:
         """Step size of step `step` (from 0) of `steps`."""
