@@ -84,6 +84,15 @@ def test_pieces_of_a_protocol_add_up_to_the_whole(surrogate):
     np.testing.assert_allclose(again.current, end.current, rtol=1e-9)
 
 
+def test_a_long_drive_takes_memory_for_a_piece_at_a_time(surrogate, monkeypatch):
+    devices, drives = others(3)
+    whole = surrogate(devices, drives["pulses"]).current
+    monkeypatch.setattr("memflux.training.surrogate.PIECE", 10)
+    np.testing.assert_allclose(surrogate(devices, drives["pulses"]).current, whole, rtol=1e-9, atol=1e-12)
+    monkeypatch.setattr("memflux.training.surrogate.CHUNK", 2)
+    np.testing.assert_allclose(surrogate(devices, drives["pulses"]).current, whole, rtol=1e-9, atol=1e-12)
+
+
 def test_the_next_drive_may_be_another(surrogate):
     devices, drives = others(3)
     _, state = surrogate.stream(devices, drives["sine"])

@@ -37,6 +37,7 @@ from memflux.waveform import from_dict as waveform_from_dict
 
 PRECISIONS = {"float64": torch.float64, "float32": torch.float32}
 CHUNK = 4096  # devices evaluated at once
+PIECE = 512  # samples of a stream evaluated at once; a multiple of the usual strides of a neural ODE
 KEYS = ("format", "memflux", "model", "config", "space", "drive", "samples", "scaling", "record")
 RECORD = (
     "seed", "schedule", "fractions", "split", "dropped", "dataset_hash", "seconds", "history", "test_errors", "about",
@@ -195,6 +196,8 @@ class Surrogate:
 
         Raises InvalidValue for a drive of another family or number of cycles than trained on.
         """
+        if self.space.drive == "random":
+            return self.stream(devices, drive)[0]
         devices, drive = devices.resolved(), self._checked(drive).for_batch(len(devices))
         unit = self._unit(devices, drive)
         voltage = drive.grid(self.samples)[1]
@@ -245,12 +248,20 @@ class Surrogate:
         end = StreamState(devices=devices, voltage=voltage[:, -1], current=current[:, -1], memory=tuple(memory))
         return self._traces(devices, drive, current), end
 
-    def _streamed(self, unit: Tensor, voltage: Tensor, before: Any) -> tuple[np.ndarray, Any]:
-        """Currents [A] of a stretch, without its first sample where there is a state from before; and its end."""
+    def _streamed(self, unit: Tensor, voltage: Tensor, state: Any) -> tuple[np.ndarray, Any]:
+        """Currents [A] of a stretch, without its first sample where there is a state from before; and its end.
+
+        Some hundred samples at a time: a sequence model holds all its units at each.
+        """
         module: Any = self.module
-        curve, after = module.stream(unit, voltage if before is None else voltage[:, 1:], before)
-        outputs = (curve, module.peak(unit)[:, 0])
-        return self.outputs.unscale(*(x.double().cpu() for x in outputs), xp=torch).numpy(), after
+        size, curves = module.peak(unit)[:, 0], []
+        first = 0 if state is None else 1
+        while first < voltage.shape[1]:
+            last = first + PIECE + (1 if state is None else 0)  # the start is no step of its own
+            curve, state = module.stream(unit, voltage[:, first:last], state)
+            curves.append(self.outputs.unscale(*(x.double().cpu() for x in (curve, size)), xp=torch).numpy())
+            first = last
+        return np.hstack(curves), state
 
     def value_and_gradient(
         self, devices: Devices, drive: Waveform, cost: CurveCost
