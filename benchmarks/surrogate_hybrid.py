@@ -37,7 +37,7 @@ SPACE = Space.preset("16d")
 COUNT, QUICK_COUNT = 1000, 160
 SEEDS = 5
 FRACTIONS = (0.7, 0.0, 0.3)
-STRIDE = 4
+SAMPLES = 40  # a cycle
 DATASETS = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "memflux" / "datasets"
 
 
@@ -64,7 +64,7 @@ def curves(quick: bool) -> Curves:
     devices, drive = SPACE.sample(count, seed=0)
     folder = DATASETS / "16d"
     if quick:
-        traces, source = CompactModel(samples=40)(devices, drive), "compact model"
+        traces, source = CompactModel(samples=SAMPLES)(devices, drive), "compact model"
     elif folder.is_dir() and len(dataset := Dataset.open(folder)) >= count:
         assert np.array_equal(dataset.index[:count], np.arange(count)), f"{folder} is not whole"
         devices, drive, traces = dataset.devices[:count], dataset.drive[:count], dataset.traces[:count]
@@ -72,7 +72,7 @@ def curves(quick: bool) -> Curves:
     else:
         traces, source = Solver(engine="compiled")(devices, drive), "engine compiled"
     drawn = np.flatnonzero(traces.ok)
-    devices, drive, traces = devices[drawn], drive.for_batch(count)[drawn], thinned(traces[drawn])
+    devices, drive, traces = devices[drawn], drive.for_batch(count)[drawn], traces[drawn].on_grid(SAMPLES)
     peak = np.abs(traces.current).max(axis=1)
     parts = split(devices, drive, FRACTIONS)
     return Curves(
@@ -87,12 +87,6 @@ def curves(quick: bool) -> Curves:
         known=parts.train,
         test=parts.test,
     )
-
-
-def thinned(traces: Traces) -> Traces:
-    """Every fourth time."""
-    fewer = {name: getattr(traces, name)[:, ::STRIDE] for name in ("time", "voltage", "current")}
-    return dataclasses.replace(traces, conduction=None, history=None, **fewer)
 
 
 @functools.cache

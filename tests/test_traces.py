@@ -118,3 +118,18 @@ def test_chosen_times_of_a_later_cycle_are_not_of_the_first():
     assert len(trace.cycle(0)) == 0
     np.testing.assert_array_equal(trace.cycle(1).time, time)
     np.testing.assert_array_equal(trace.cycle(1).cycle(0).time, time)
+
+
+def test_fewer_samples_a_cycle_are_some_of_those_there_are():
+    devices, drive = Space.preset("5d-parametric").sample(3, seed=0)
+    traces = CompactModel(samples=40)(devices, drive)
+    few = traces.on_grid(8)
+    np.testing.assert_array_equal(few.time, drive.grid(8)[0][None].repeat(3, axis=0))
+    np.testing.assert_array_equal(few.current, traces.current[:, ::5])
+    np.testing.assert_array_equal(traces.on_grid(40).current, traces.current)
+    with pytest.raises(
+        InvalidValue, match="samples = 12 is no even share of the 80 steps of 2 cycles; give a divisor of 40"
+    ):
+        traces.on_grid(12)
+    with pytest.raises(InvalidValue, match="samples = 80 is out of range"):
+        traces.on_grid(80)

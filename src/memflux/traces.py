@@ -7,7 +7,7 @@ from typing import Self, overload
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from memflux.errors import InvalidValue
+from memflux.errors import InvalidValue, check_integer
 from memflux.state import State
 
 # Status classes. "solved" is the only one that counts as ok; the rest name what went wrong.
@@ -247,6 +247,27 @@ class Traces:
             current=self.current[:, part],
             conduction=None if self.conduction is None else self.conduction[:, part],
             cycles=1,
+        )
+
+    def on_grid(self, samples: int) -> Self:
+        """Every row at `samples` a cycle, the first and last time included, out of those that it has.
+
+        Raises InvalidValue where it has no even share of them.
+        """
+        there, rest = divmod(self.time.shape[1] - 1, self.cycles)
+        check_integer("samples", samples, low=1, high=max(there, 1))
+        if rest or there % samples:
+            raise InvalidValue(
+                f"samples = {samples} is no even share of the {self.time.shape[1] - 1} steps of {self.cycles} cycles; "
+                f"give a divisor of {there}."
+            )
+        kept = slice(None, None, there // samples)
+        return dataclasses.replace(
+            self,
+            time=self.time[:, kept],
+            voltage=self.voltage[:, kept],
+            current=self.current[:, kept],
+            conduction=None if self.conduction is None else self.conduction[:, kept],
         )
 
     def __len__(self) -> int:

@@ -114,7 +114,7 @@ def test_it_refuses(done, tmp_path):
         assert isinstance(result.exception, error), (words, result.output, result.exception)
         assert match in str(result.exception)
     result = run(data, out, "--target", 1, "--tensorboard", tmp_path / "events")
-    assert "--tensorboard shows one training and --active makes many" in str(result.exception)
+    assert "--tensorboard is for a training of its own; leave it out" in str(result.exception)
     result = run(tmp_path / "none", tmp_path / "out", "--target", 1, "--space", "5d-any-drive")
     assert "has random drives, which a spectral model cannot follow" in str(result.exception)
     result = run(tmp_path / "none", tmp_path / "out", "--target", 1)

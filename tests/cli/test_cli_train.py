@@ -62,6 +62,18 @@ def test_train_then_evaluate(folders):
     assert every["count"] == 100
 
 
+def test_fewer_samples_are_learned_and_compared(folders):
+    words = ("train", folders / "data", "--out", folders / "thin", "--epochs", 5, "--samples", 8, "--json")
+    summary = json.loads(run(*words).stdout)
+    document = json.loads((folders / "thin" / "surrogate.json").read_text())
+    assert document["samples"] == 8
+    errors = json.loads(run("evaluate", folders / "thin", folders / "data", "--json").stdout)
+    assert errors["nmae"] == pytest.approx(summary["test_errors"]["nmae"])
+    refused = run(*words[:-2], 5, "--out", folders / "other")
+    assert isinstance(refused.exception, InvalidValue)
+    assert "samples = 5 is no even share of the 32 steps" in str(refused.exception)
+
+
 def test_an_evaluation_is_a_folder_of_figures_and_numbers(folders):
     words = ("evaluate", "5d-parametric", folders / "wide", "--part", "all")
     out = folders / "evaluation"

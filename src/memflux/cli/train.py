@@ -45,6 +45,9 @@ def train(
         str, typer.Option("--space", help="Preset space, where the data set names none, or --active begins one.")
     ] = "",
     events: Annotated[Path | None, typer.Option("--tensorboard", help="Folder for event files of TensorBoard.")] = None,
+    samples: Annotated[
+        int | None, typer.Option("--samples", help="Samples a cycle to learn, a divisor of those there are.")
+    ] = None,
     active: Annotated[
         bool, typer.Option("--active", help="Simulate more devices where it errs most, until --target or --limit.")
     ] = False,
@@ -79,8 +82,9 @@ def train(
     check_target(out)  # before minutes are spent
     if active:
         check_choice("model of --active", model, ("spectral",))  # the one with members that can disagree
-        if events is not None:
-            raise InvalidValue("--tensorboard shows one training and --active makes many; give one of the two.")
+        if events is not None or samples is not None:
+            given = "--samples" if events is None else "--tensorboard"
+            raise InvalidValue(f"{given} is for a training of its own; leave it out with --active.")
         train_actively(
             Settings(
                 dataset=dataset,
@@ -131,6 +135,7 @@ def train(
                 device=device,
                 checkpoint=checkpoint,
                 seconds=None if minutes is None else 60.0 * minutes,
+                samples=samples,
             )
         except Paused as pause:
             console.print(str(pause))
@@ -203,16 +208,22 @@ def _open(url: str) -> "Dataset":
 
 
 def _part(data: "Dataset", predict: "Surrogate", part: str) -> "Dataset":
-    """The rows of a data set that are asked for."""
-    from memflux.dataset import Dataset
+    """The rows of a data set that are asked for, their traces at the samples of the surrogate."""
     from memflux.training.data import split
 
+    data = dataclasses.replace(data, traces=data.traces.on_grid(predict.samples))
     if part == "all":
         return data
     chosen = split(data.devices, data.drive, predict.record["fractions"]).test
     if not chosen.any():
         raise InvalidValue(f"none of the {len(data)} devices falls into the test part; give --part all.")
-    return Dataset.of(data.manifest, data.rows[chosen])
+    return dataclasses.replace(
+        data,
+        rows=data.rows[chosen],
+        devices=data.devices[chosen],
+        drive=data.drive.for_batch(len(data))[chosen],
+        traces=data.traces[chosen],
+    )
 
 
 def _check_evaluation(out: Path) -> None:

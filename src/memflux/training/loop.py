@@ -55,6 +55,7 @@ def fit(
     checkpoint: str | Path | None = None,
     seconds: float | None = None,
     group: "ProcessGroup | None" = None,
+    samples: int | None = None,
 ) -> Surrogate:
     """Train on the rows that are ok; keep the weights that were best on the validation set.
 
@@ -73,6 +74,8 @@ def fit(
         if checkpoint is None:
             raise InvalidValue(f"seconds = {seconds:g} needs a checkpoint to go on from; give one.")
     started = time.perf_counter()
+    if samples is not None:
+        traces = traces.on_grid(samples)
     space = dataclasses.replace(space, cycles=drive.cycles)
     curves = gather(devices, drive, traces, space)
     if space.drive == "random":

@@ -91,7 +91,7 @@ class Surrogate:
 
     def tested(self, devices: Devices, drive: Waveform, traces: Traces) -> Self:
         """The same surrogate with its errors on devices it was not trained on in its record."""
-        result = evaluate(self, devices, drive, traces, self.published).to_dict()
+        result = evaluate(self, devices, drive, traces.on_grid(self.samples), self.published).to_dict()
         errors = {key: result[key] for key in ("count", "nmae", "nmae_scaled")}
         return dataclasses.replace(self, record={**self.record, "test_errors": errors})
 
@@ -119,6 +119,7 @@ class Surrogate:
                 f"{outside[0]}), where no band is given; calibrate on a draw from the space {self.space.name!r}."
             )
         spread = self.spread if self.spread(devices[:1], drive[:1]) is not None else None
+        traces = traces.on_grid(self.samples)
         bands = calibrate(self, devices, drive, traces, self.inputs, coverage, spread, seed)  # type: ignore[arg-type]
         return dataclasses.replace(self, bands=bands)
 
