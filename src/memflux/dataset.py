@@ -12,7 +12,7 @@ from memflux import designs
 from memflux.device import QUANTITIES, Devices
 from memflux.errors import DataError, InvalidValue, check_integer
 from memflux.folder import Folder
-from memflux.rows import Method, Rows, build_drive, drive_columns, drive_family, keys_of, rows_of
+from memflux.rows import Method, Rows, build_drive, drive_columns, drive_family, drive_values, keys_of, rows_of
 from memflux.shards import (
     MANIFEST,
     Manifest,
@@ -265,8 +265,7 @@ def _refuse_strangers(folder: Folder, shard: Shard, manifest: Manifest, rows: Ro
     if space is None or not {"design", "seed"} <= set(recipe) or not len(rows):
         return
     devices, drive = designs.at(space, recipe["design"], rows.index, recipe["seed"])
-    count = (len(rows),)
-    columns = {n: np.array(np.broadcast_to(getattr(drive, n), count), np.float64) for n in rows.drive}
+    columns = drive_values(drive, len(rows))
     if not np.array_equal(rows.key, keys_of(devices, manifest.drive, columns, manifest.samples, manifest.method)):
         raise DataError(
             f"{folder.path(shard.name)} has devices that this campaign does not draw; "

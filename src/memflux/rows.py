@@ -146,6 +146,11 @@ def drive_columns(family: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(_column_of(name) for name in waveform.KINDS[family["kind"]].bounds)
 
 
+def drive_values(drive: Waveform, count: int) -> dict[str, np.ndarray]:
+    """Column name to the numbers of the drive of `count` devices [count]."""
+    return {_column_of(n): np.array(np.broadcast_to(getattr(drive, n), (count,)), np.float64) for n in drive.bounds}
+
+
 def build_drive(family: Mapping[str, Any], columns: Mapping[str, np.ndarray]) -> Waveform:
     """The drive of all rows: one where the family fixes every number, else a batch."""
     names = waveform.KINDS[family["kind"]].bounds
@@ -169,11 +174,10 @@ def rows_of(
     Raises InvalidValue where the traces do not lie on the phase grid of the drive, because the
     data set stores no times.
     """
-    count = (len(devices),)
     samples, rest = divmod(traces.time.shape[1] - 1, traces.cycles)
     if rest or samples < 4 or not np.allclose(traces.time, drive.grid(samples)[0], rtol=1e-12, atol=0.0):
         raise InvalidValue("the traces do not lie on the phase grid of their drive; use accurate or fast control.")
-    columns = {_column_of(n): np.array(np.broadcast_to(getattr(drive, n), count), np.float64) for n in drive.bounds}
+    columns = drive_values(drive, len(devices))
     by = {"engine": method.engine, "solver_version": method.solver_version}
     return Rows(
         index=np.asarray(index, dtype=np.int64),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from memflux.dataset import Dataset
+from memflux.dataset import Dataset, verify
 from memflux.platform.campaigns.campaign import PUBLISHED_COUNTS, Campaign
 from memflux.platform.campaigns.executor_serial import SerialExecutor
 from memflux.platform.campaigns.runner import run
@@ -38,6 +38,7 @@ def test_a_recipe_can_be_made(repository: Path, name: str, tmp_path: Path) -> No
     made = Dataset.open(tmp_path / name)
     assert made.space is not None
     assert made.space.contains(made.devices, made.drive).all()
+    assert verify(tmp_path / name).damaged == ()
 
 
 def test_make_datasets_runs_the_recipes_that_are_named(repository: Path) -> None:
