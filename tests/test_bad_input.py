@@ -45,7 +45,8 @@ CASES = {
         "times = ['now'] is not an array of numbers; give numbers from 0 to 1e+09 s."
     ),
     "Space.preset('6d')": (
-        "preset = '6d' is not known; choose one of 2d, 4d, 5d, 7d, 9d, 5d-parametric, 16d, 16d-raw. Did you mean '16d'?"
+        "preset = '6d' is not known; choose one of 2d, 4d, 5d, 7d, 9d, 5d-parametric, 5d-any-drive, 16d, 16d-raw. "
+        "Did you mean '16d'?"
     ),
     "Space.preset('2d').sample(10, seed=0.5)": (
         "seed = 0.5 is not a whole number; give one from 0 to 9223372036854775807."

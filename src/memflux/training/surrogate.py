@@ -331,16 +331,15 @@ class Surrogate:
         scaling = document["scaling"]
         check_keys(scaling, ("inputs", "voltages", "outputs", "published"), "scaling in surrogate.json")
         check_keys(document["record"], RECORD, "record in surrogate.json")
-        inputs = InputScaling.from_dict(scaling["inputs"])
         config = config_from_dict(document["model"], document["config"])
         with torch.device("meta"):
-            module = build(config, inputs=len(inputs.parameters), times=drive.cycles * samples + 1)
+            module = build(config, inputs=len(InputScaling.of(space).parameters), times=drive.cycles * samples + 1)
         return cls(
             module=module,
             space=space,
             drive=drive,
             samples=samples,
-            inputs=inputs,
+            inputs=InputScaling.from_dict(scaling["inputs"]),
             voltages=VoltageScaling.from_dict(scaling["voltages"]),
             outputs=output_from_dict(scaling["outputs"]),
             published=None if scaling["published"] is None else PublishedScaling.from_dict(scaling["published"]),
