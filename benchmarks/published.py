@@ -7,15 +7,20 @@ an independent draw of 2,000 devices.
 import dataclasses
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
+from harness import Row
 from memflux import Dataset, Devices, Space, Surrogate
 from memflux.platform.campaigns import runner
 from memflux.platform.campaigns.campaign import SAMPLES, Campaign
 from memflux.platform.campaigns.executor_ray import RayExecutor
 from memflux.platform.cluster import local_cluster
 from memflux.traces import Traces
+from memflux.training.evaluate import evaluate
 from memflux.training.loop import fit
 from memflux.training.models import Config, name_of
 from memflux.training.schedule import Schedule, Step
@@ -77,6 +82,16 @@ def trained(name: str, count: int, config: Config | None = None, epochs: int | N
         on_progress=_say,
     )
     return surrogate.tested(*tests(name))
+
+
+def scaled_error(what: str, surrogate: Surrogate, bar: float) -> Iterator[Row]:
+    """Mean of the published error on `tests` of 5d-parametric, and the time of training against two hours."""
+    result = evaluate(surrogate, *tests("5d-parametric"), surrogate.published)
+    assert result.nmae_scaled is not None
+    scaled, amperes = 100 * result.nmae_scaled, 100 * result.nmae
+    note = f"99 % {np.percentile(scaled, 99):.3f} %; in A {amperes.mean():.3f} %, median {np.median(amperes):.3f} %"
+    yield Row(what=f"{what}: mean nmae_scaled", value=scaled.mean(), unit="%", bar=bar, note=note)
+    yield Row(what=f"{what}: training", value=surrogate.record["seconds"] / 60, unit="min", bar=120, note="one thread")
 
 
 def _say(step: Step) -> None:

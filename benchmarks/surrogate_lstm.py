@@ -5,12 +5,9 @@ One layer of 64 units that sees the voltage, and the published scaling of the cu
 
 from collections.abc import Iterator
 
-import numpy as np
-
 import harness
 import published
 from harness import Row
-from memflux.training.evaluate import evaluate
 from memflux.training.lstm import LstmConfig
 
 # Dropout never let the trials below 2 % in the time that took 0.6 % without.
@@ -23,13 +20,8 @@ def five_parametric(quick: bool) -> Iterator[Row]:
     """LSTM, 5D-parametric"""
     count, epochs = (400, 20) if quick else (COUNT, EPOCHS)
     surrogate = published.trained("5d-parametric", count, CONFIG, epochs)
-    result = evaluate(surrogate, *published.tests("5d-parametric"), surrogate.published)
-    assert result.nmae_scaled is not None
-    scaled, amperes = 100 * result.nmae_scaled, 100 * result.nmae
     name = f"LSTM, 5D-parametric, {count} curves"
-    note = f"99 % {np.percentile(scaled, 99):.3f} %; in A {amperes.mean():.3f} %, median {np.median(amperes):.3f} %"
-    yield Row(what=f"{name}: mean nmae_scaled", value=scaled.mean(), unit="%", bar=0.4, note=note)
-    yield Row(what=f"{name}: training", value=surrogate.record["seconds"] / 60, unit="min", bar=120, note="one thread")
+    yield from published.scaled_error(name, surrogate, bar=0.4)
     yield Row(what=f"{name}: epochs over the published", value=epochs / PUBLISHED_EPOCHS, unit="1", bar=0.1)
 
 

@@ -240,14 +240,7 @@ class Traces:
             )
         first = first_cycle * samples
         part = slice(first, first + samples + 1)
-        return dataclasses.replace(
-            self,
-            time=self.time[:, part],
-            voltage=self.voltage[:, part],
-            current=self.current[:, part],
-            conduction=None if self.conduction is None else self.conduction[:, part],
-            cycles=1,
-        )
+        return dataclasses.replace(self._at(part), cycles=1)
 
     def on_grid(self, samples: int) -> Self:
         """Every row at `samples` a cycle, the first and last time included, out of those that it has.
@@ -261,13 +254,16 @@ class Traces:
                 f"samples = {samples} is no even share of the {self.time.shape[1] - 1} steps of {self.cycles} cycles; "
                 f"give a divisor of {there}."
             )
-        kept = slice(None, None, there // samples)
+        return self._at(slice(None, None, there // samples))
+
+    def _at(self, times: slice) -> Self:
+        """Every row at some of its times."""
         return dataclasses.replace(
             self,
-            time=self.time[:, kept],
-            voltage=self.voltage[:, kept],
-            current=self.current[:, kept],
-            conduction=None if self.conduction is None else self.conduction[:, kept],
+            time=self.time[:, times],
+            voltage=self.voltage[:, times],
+            current=self.current[:, times],
+            conduction=None if self.conduction is None else self.conduction[:, times],
         )
 
     def __len__(self) -> int:

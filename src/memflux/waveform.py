@@ -26,6 +26,7 @@ from memflux.errors import (
 
 MAX_CYCLES = 100_000
 MAX_POINTS = 1_000_000  # corners of a piecewise linear drive
+MAX_JUMP = 0.1  # V, from the end of a drive to the start of the next; smaller ones are part of the first step
 MAX_LEVELS = 10_000_000  # samples of a whole drive
 
 

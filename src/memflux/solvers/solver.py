@@ -25,11 +25,10 @@ from memflux.solvers.transient import solve_transient
 from memflux.space import Space
 from memflux.state import State
 from memflux.traces import Trace, Traces
-from memflux.waveform import MAX_LEVELS, Waveform
+from memflux.waveform import MAX_JUMP, MAX_LEVELS, Waveform
 
 ENGINES = ("auto", "petsc", "compiled", "cuda")
 ACCURATE_SAMPLES = 160
-MAX_JUMP = 0.1  # V, from the end of a drive to the start of the next; smaller ones are part of the first step
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

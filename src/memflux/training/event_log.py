@@ -23,9 +23,8 @@ class EventLog:
         except ImportError:
             raise MissingDependency("event files need tensorboardX; run pip install 'memflux[training]'.") from None
         try:
-            self._writer = SummaryWriter(
-                str(folder), filename_suffix=f".{uuid.uuid4().hex}"
-            )  # the time in a name has no fractions
+            # the time in a file's name is in whole seconds: two in one would share it
+            self._writer = SummaryWriter(str(folder), filename_suffix=f".{uuid.uuid4().hex}")
         except OSError as error:
             raise DataError(f"{folder} cannot be written ({error.strerror}); give another folder.") from None
 

@@ -17,10 +17,9 @@ from memflux.training.model import (
     OUTPUTS,
     AbstractModel,
     PeakHead,
-    curve_error,
     open_forget_gates,
-    product_error,
     scaling_of,
+    sequence_error,
     zero_voltage,
 )
 
@@ -125,5 +124,4 @@ class Lstm(AbstractModel):
         return 2.0 * (voltage - self.zero_voltage) * made[:, :, 0].exp() + made[:, :, 1], state
 
     def loss(self, unit: Float[Tensor, "B P"], voltage: Float[Tensor, "_ T"], targets: tuple[Tensor, ...]) -> Tensor:
-        error = product_error if self.config.output == "conductance" else curve_error
-        return error(self(unit, voltage), targets, self.log_peak_deviation)
+        return sequence_error(self.config.output, self(unit, voltage), targets, self.log_peak_deviation)

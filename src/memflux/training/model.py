@@ -79,6 +79,12 @@ def product_error(outputs: tuple[Tensor, ...], targets: tuple[Tensor, ...], devi
     return (outputs[0] * size - targets[0]).square().mean()
 
 
+def sequence_error(output: str, outputs: tuple[Tensor, ...], targets: tuple[Tensor, ...], deviation: Tensor) -> Tensor:
+    """The loss of a sequence model with that output."""
+    error = product_error if output == "conductance" else curve_error
+    return error(outputs, targets, deviation)
+
+
 def zero_voltage(voltage: Float[Tensor, "_ T"], current: Float[Tensor, "N T"]) -> Float[Tensor, ""]:
     """The scaled voltage of 0 V: that where the training currents vanish, for most drives where they start, at rest."""
     return voltage[:, current.abs().mean(0).argmin()].mean()

@@ -19,15 +19,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from memflux.errors import MissingDependency, check_choice, check_integer, check_number
-from memflux.training.model import (
-    OUTPUTS,
-    AbstractModel,
-    PeakHead,
-    curve_error,
-    product_error,
-    scaling_of,
-    zero_voltage,
-)
+from memflux.training.model import OUTPUTS, AbstractModel, PeakHead, scaling_of, sequence_error, zero_voltage
 
 INTEGRATORS = ("rk4", "dopri5", "dopri5-adjoint")
 SPAN = 8.0  # length of the whole drive in s: a sweep of two cycles is 1, and the rates of a switching device order one
@@ -135,8 +127,7 @@ class NeuralOde(AbstractModel):
         return nn.functional.softplus(logit) * drive, (states[:, -1], drive[:, -1:])
 
     def loss(self, unit: Float[Tensor, "B P"], voltage: Float[Tensor, "_ T"], targets: tuple[Tensor, ...]) -> Tensor:
-        error = product_error if self.config.output == "conductance" else curve_error
-        return error(self(unit, voltage), targets, self.log_peak_deviation)
+        return sequence_error(self.config.output, self(unit, voltage), targets, self.log_peak_deviation)
 
     @property
     def _sample(self) -> float:

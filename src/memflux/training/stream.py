@@ -8,8 +8,7 @@ from jaxtyping import Float
 
 from memflux.device import Devices
 from memflux.errors import InvalidValue
-
-MAX_JUMP = 0.1  # V, from the end of a drive to the start of the next: that of the solver
+from memflux.waveform import MAX_JUMP
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)

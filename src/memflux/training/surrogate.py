@@ -201,16 +201,18 @@ class Surrogate:
             return self.stream(devices, drive)[0]
         devices, drive = devices.resolved(), self._checked(drive).for_batch(len(devices))
         unit = self._unit(devices, drive)
-        voltage = drive.grid(self.samples)[1]
+        time, voltage = drive.grid(self.samples)
         current = np.empty((len(devices), voltage.shape[-1]))
         with torch.no_grad():
             for part in _chunks(len(devices)):
                 current[part] = self._current(self._tensor(unit[part]), self._seen(voltage, part)).numpy()
-        return self._traces(devices, drive, current)
+        return self._traces(devices, drive, time, voltage, current)
 
-    def _traces(self, devices: Devices, drive: Waveform, current: Float[np.ndarray, "B T"]) -> Traces:
+    def _traces(
+        self, devices: Devices, drive: Waveform, time: np.ndarray, voltage: np.ndarray, current: np.ndarray
+    ) -> Traces:
+        """The answer, with what coverage says of it; time and voltage are the drive's grid."""
         inside, reasons = coverage_of(self.space, self.drive, self.samples, devices, drive)
-        time, voltage = drive.grid(self.samples)
         traces = Traces.of(
             time=time,
             voltage=voltage,
@@ -235,8 +237,8 @@ class Surrogate:
                 "train one on a space of random drives."
             )
         devices, drive = devices.resolved(), drive.for_batch(len(devices))
-        unit, time = self._unit(devices, drive), drive.grid(self.samples)[0]
-        voltage = np.broadcast_to(drive.grid(self.samples)[1], (len(devices), time.shape[-1]))
+        unit, (time, voltage) = self._unit(devices, drive), drive.grid(self.samples)
+        voltage = np.broadcast_to(voltage, (len(devices), voltage.shape[-1]))
         if state is not None:
             state.check(devices, voltage[:, 0])
         current, memory = np.empty(voltage.shape), []
@@ -247,7 +249,7 @@ class Surrogate:
                 current[part] = made if state is None else np.hstack([state.current[part, None], made])
                 memory.append(after)
         end = StreamState(devices=devices, voltage=voltage[:, -1], current=current[:, -1], memory=tuple(memory))
-        return self._traces(devices, drive, current), end
+        return self._traces(devices, drive, time, voltage, current), end
 
     def _streamed(self, unit: Tensor, voltage: Tensor, state: Any) -> tuple[np.ndarray, Any]:
         """Currents [A] of a stretch, without its first sample where there is a state from before; and its end.
