@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.text import Text
 
-from memflux.cli.output import console, emit, progress
+from memflux.cli.output import console, emit
+from memflux.cli.training import checkpoint_beside, trained
 from memflux.errors import DataError, InvalidValue, check_choice, check_number
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from memflux.platform.campaigns.campaign import Campaign
     from memflux.platform.campaigns.runner import Executor
     from memflux.training.active import Choice, Goal, Outcome, Round
-    from memflux.training.schedule import Step
     from memflux.training.surrogate import Surrogate
 
 EXECUTORS = ("ray", "serial")
@@ -74,7 +74,7 @@ class _Run:
 
     def __init__(self, settings: Settings, goal: "Goal") -> None:
         self.settings = settings
-        self.checkpoint = settings.out.with_name(f"{settings.out.name}.training")
+        self.checkpoint = checkpoint_beside(settings.out)
         self.end = None if settings.minutes is None else time.monotonic() + 60.0 * settings.minutes
         self.campaign = _campaign(settings, goal)
         self.executor = _executor(settings.executor, self.campaign)
@@ -109,41 +109,24 @@ class _Run:
 
     def train(self, data: "Dataset") -> "Surrogate":
         """Train on all rows; `typer.Exit` where the time was up, and what was learned is in the checkpoint."""
-        from memflux.platform.launching.command import STOPPED
         from memflux.training.active import HELD_OUT, ensemble_for
-        from memflux.training.loop import fit
-        from memflux.training.resume import Paused
         from memflux.training.schedule import Schedule
 
         assert data.space is not None  # a campaign has one
         config = ensemble_for(len(data))
-        schedule = dataclasses.replace(Schedule.of(config), epochs=self.settings.epochs)
-        with progress(quiet=self.settings.as_json) as bar:
-            task = bar.add_task("train", total=None, note="")
-
-            def show(step: "Step") -> None:
-                note = f"{len(data)} devices, validation nMAE {100 * step.validation:.3f} %"
-                bar.update(task, total=step.epochs, completed=step.epoch, note=note)
-
-            try:
-                return fit(
-                    data.devices,
-                    data.drive,
-                    data.traces,
-                    data.space,
-                    config,
-                    schedule,
-                    seed=self.settings.seed,
-                    fractions=HELD_OUT,
-                    dataset_hash=data.content_hash,
-                    on_progress=show,
-                    device=self.settings.device,
-                    checkpoint=self.checkpoint,
-                    seconds=self._left(),
-                )
-            except Paused as pause:
-                console.print(str(pause))
-                raise typer.Exit(STOPPED) from None
+        return trained(
+            data,
+            data.space,
+            config,
+            dataclasses.replace(Schedule.of(config), epochs=self.settings.epochs),
+            seed=self.settings.seed,
+            checkpoint=self.checkpoint,
+            seconds=self._left(),
+            as_json=self.settings.as_json,
+            device=self.settings.device,
+            fractions=HELD_OUT,
+            note=f"{len(data)} devices, ",
+        )
 
     def tell(self, rounds: "tuple[Round, ...]", choice: "Choice | None") -> None:
         """Write the history down, and a line for people."""

@@ -1,6 +1,5 @@
 """`memflux train` and `memflux evaluate`: from a data set to a surrogate, and how good it is."""
 
-import contextlib
 import dataclasses
 import json
 from pathlib import Path
@@ -9,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from memflux.cli.active import ROUND, Settings, train_actively
-from memflux.cli.output import Json, console, emit, progress
+from memflux.cli.output import Json, console, emit
+from memflux.cli.training import checkpoint_beside, space_of, summary, trained
 from memflux.errors import DataError, InvalidValue, MissingDependency, check_choice
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from memflux.dataset import Dataset
-    from memflux.space import Space
     from memflux.traces import Traces
     from memflux.training.evaluate import Evaluation
     from memflux.training.surrogate import Surrogate
@@ -70,13 +69,9 @@ def train(
 
     Example: memflux train runs/5d --out runs/surrogate --active --target 0.2 --limit 2000
     """
-    from memflux.platform.launching.command import STOPPED
     from memflux.training.checkpoint import check_target
-    from memflux.training.event_log import EventLog
-    from memflux.training.loop import fit
     from memflux.training.models import MODELS, config_for
-    from memflux.training.resume import Paused
-    from memflux.training.schedule import Schedule, Step
+    from memflux.training.schedule import Schedule
 
     check_choice("model", model, MODELS)
     check_target(out)  # before minutes are spent
@@ -104,45 +99,20 @@ def train(
         )
         return
     _refuse_without_active(target=target, limit=limit, round=per_round, engine=engine, executor=executor)
-    checkpoint = out.with_name(f"{out.name}.training")
+    checkpoint = checkpoint_beside(out)
     data = _open(dataset)
-    box = _space(data, space)
+    box = space_of(data, space)
     config = config_for(model, len(data), box.drive)
     schedule = Schedule.of(config)
     if epochs is not None:
         schedule = dataclasses.replace(schedule, epochs=epochs)
-    with progress(quiet=as_json) as bar, contextlib.ExitStack() as stack:
-        log = None if events is None else stack.enter_context(EventLog(events))
-        task = bar.add_task("train", total=None, note="")
-
-        def show(step: Step) -> None:
-            if log is not None:
-                log(step)
-            note = f"validation nMAE {100 * step.validation:.3f} %"
-            bar.update(task, total=step.epochs, completed=step.epoch, note=note)
-
-        try:
-            surrogate = fit(
-                data.devices,
-                data.drive,
-                data.traces,
-                box,
-                config,
-                schedule,
-                seed=seed,
-                dataset_hash=data.content_hash,
-                on_progress=show,
-                device=device,
-                checkpoint=checkpoint,
-                seconds=None if minutes is None else 60.0 * minutes,
-                samples=samples,
-            )
-        except Paused as pause:
-            console.print(str(pause))
-            raise typer.Exit(STOPPED) from None
+    surrogate = trained(
+        data, box, config, schedule, seed=seed, checkpoint=checkpoint, as_json=as_json, device=device, samples=samples,
+        seconds=None if minutes is None else 60.0 * minutes, events=events,
+    )  # fmt: skip
     surrogate.save(out)
     checkpoint.unlink(missing_ok=True)
-    emit(_summary(surrogate, out), as_json, title="surrogate")
+    emit(summary(surrogate, out), as_json, title="surrogate")
 
 
 def _refuse_without_active(**given: int | float | str | None) -> None:
@@ -262,26 +232,3 @@ def _write_evaluation(out: Path, document: dict[str, Any], figures: "dict[str, F
             figure.savefig(out / name, dpi=150)
     except OSError as error:
         raise DataError(f"{out} cannot be written ({error.strerror}); give another folder.") from None
-
-
-def _space(data: "Dataset", name: str) -> "Space":
-    """The space of a data set, or the preset that stands in for a missing one."""
-    from memflux.space import Space
-
-    if data.space is not None:
-        return data.space
-    if not name:
-        raise InvalidValue("the data set names no space; give --space with the preset it was drawn from.")
-    return Space.preset(name)
-
-
-def _summary(surrogate: "Surrogate", folder: Path) -> dict[str, Any]:
-    record = surrogate.record
-    return {
-        "folder": str(folder),
-        "space": surrogate.space.name,
-        "split": record["split"],
-        "dropped": record["dropped"],
-        "seconds": record["seconds"],
-        "test_errors": record["test_errors"],
-    }

@@ -18,6 +18,7 @@ from memflux.training.scaling import InputScaling
 from memflux.waveform import RandomDrive, Triangle, Waveform
 
 FRACTIONS = (0.8, 0.1, 0.1)  # Spetzler et al., arXiv 2505.13882, section 4.4
+FEWEST = 40  # usable devices below which no split is worth its name
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -42,6 +43,42 @@ class Split(NamedTuple):
     train: Bool[np.ndarray, " B"]
     validation: Bool[np.ndarray, " B"]
     test: Bool[np.ndarray, " B"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class SplitCurves:
+    """All that a training needs of a data set: its usable curves, and the part that each belongs to."""
+
+    curves: CurveSet
+    masks: Split  # of the curves
+    fractions: tuple[float, ...]
+    space: Space  # with as many cycles as the drive has
+
+
+def split_curves(
+    devices: Devices,
+    drive: Waveform,
+    traces: Traces,
+    space: Space,
+    fractions: Sequence[float] = FRACTIONS,
+    samples: int | None = None,
+) -> SplitCurves:
+    """Gather and split a data set, its traces thinned to `samples` a cycle.
+
+    Raises InvalidValue for too few devices and for what `gather` and `split` refuse.
+    """
+    if samples is not None:
+        traces = traces.on_grid(samples)
+    space = dataclasses.replace(space, cycles=drive.cycles)
+    curves = gather(devices, drive, traces, space)
+    masks = Split(*(mask[curves.rows] for mask in split(devices, drive, fractions)))
+    counts = [int(mask.sum()) for mask in masks]
+    if sum(counts) < FEWEST or any(count == 0 and part > 0 for count, part in zip(counts, fractions, strict=True)):
+        raise InvalidValue(
+            f"{sum(counts)} usable devices split into {counts[0]} for training, {counts[1]} for validation and "
+            f"{counts[2]} for the test; give at least {FEWEST} and some for every part."
+        )
+    return SplitCurves(curves=curves, masks=masks, fractions=tuple(float(f) for f in fractions), space=space)
 
 
 def gather(devices: Devices, drive: Waveform, traces: Traces, space: Space) -> CurveSet:

@@ -14,14 +14,13 @@ from memflux.device import Devices
 from memflux.errors import InvalidValue, check_integer, check_number
 from memflux.space import Space
 from memflux.traces import Traces
-from memflux.training.data import FRACTIONS, CurveSet, Split, gather, split
+from memflux.training.data import FRACTIONS, CurveSet, SplitCurves, split, split_curves
 from memflux.training.lstm import LstmConfig
 from memflux.training.model import asked_of
 from memflux.training.models import Config, build, check_any_drive
 from memflux.training.resume import Resume
 from memflux.training.scaling import (
     InputScaling,
-    OutputScaling,
     PeakScaling,
     PublishedScaling,
     VoltageScaling,
@@ -36,8 +35,6 @@ from memflux.waveform import Waveform
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
-
-FEWEST = 40  # usable devices below which no split is worth its name
 
 
 def fit(
@@ -68,79 +65,116 @@ def fit(
     Raises InvalidValue for too few devices and for what `gather` and `split` refuse, DataError for a
     checkpoint of another training.
     """
-    seed = check_integer("seed", seed, low=0, high=2**63 - 1)
-    if seconds is not None:
-        check_number("seconds", seconds, low=0.0, high=1e9, unit="s")
-        if checkpoint is None:
-            raise InvalidValue(f"seconds = {seconds:g} needs a checkpoint to go on from; give one.")
-    started = time.perf_counter()
-    if samples is not None:
-        traces = traces.on_grid(samples)
-    space = dataclasses.replace(space, cycles=drive.cycles)
-    curves = gather(devices, drive, traces, space)
-    if space.drive == "random":
-        config = config or LstmConfig.any_drive()
-        check_any_drive(config)
-    config = config or SpectralConfig.of(len(curves))
-    schedule = schedule or Schedule.of(config)
-    parts = split(devices, drive, fractions)
-    masks = Split(*(mask[curves.rows] for mask in parts))
-    _check_enough(masks, fractions)
-    if schedule.patience is not None and not masks.validation.any():
-        raise InvalidValue(
-            f"patience = {schedule.patience} waits for a validation error and fractions = {list(fractions)} leave no "
-            "validation set; give it a share, or no patience."
-        )
-    voltages = VoltageScaling.fit(curves.voltage)
-    deviation = PeakScaling.fit(curves.current[masks.train]).deviation
-    with torch.random.fork_rng(devices=[]), _threads(schedule.threads):
-        torch.manual_seed(seed)
-        module = build(config, inputs=curves.unit.shape[1], times=curves.current.shape[1])
-        outputs = fit_output(module.output, curves.current[masks.train])
-        train = _examples(curves, masks.train, voltages, outputs)
-        module.prepare(train.unit, train.voltage, train.targets, deviation)
-        trainer = Trainer(
-            module, train, _examples(curves, masks.validation, voltages, outputs), outputs, schedule, seed,
-            device=_device(device), group=group,
-        )  # fmt: skip
-        resume = Resume(checkpoint, seconds, started)
-        trainer.run(resume, on_progress)
-    surrogate = Surrogate(
-        module=module.to("cpu").double().requires_grad_(False),
-        space=space,
-        drive=curves.drive,
-        samples=curves.samples,
-        inputs=InputScaling.of(space),
-        voltages=voltages,
-        outputs=outputs,
-        published=_published(curves.current[masks.train]),
-        record={
-            "seed": seed,
-            "schedule": dataclasses.asdict(schedule),
-            "fractions": [float(f) for f in fractions],
-            "split": {name: int(mask.sum()) for name, mask in zip(Split._fields, masks, strict=True)},
-            "dropped": curves.dropped,
-            "dataset_hash": dataset_hash,
-            "seconds": resume.spent,
-            "history": [step.to_dict() for step in trainer.history],
-            "test_errors": None,
-            "about": None,
-        },
-    )
-    rows = parts.test & traces.ok
+    data = split_curves(devices, drive, traces, space, fractions, samples)
+    training = Training(data, config, schedule, seed, device, checkpoint, seconds, group)
+    for step in training.steps():
+        if on_progress is not None:
+            on_progress(step)
+    surrogate = training.surrogate(dataset_hash)
+    rows = split(devices, drive, fractions).test & traces.ok
     if not rows.any():
         return surrogate
+    if samples is not None:
+        traces = traces.on_grid(samples)
     return surrogate.tested(devices[rows], drive.for_batch(len(devices))[rows], traces[rows])
 
 
-@contextlib.contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+class Training:
+    """One training that its caller drives, from one look at the validation set to the next; `fit` explains the rest."""
+
+    def __init__(
+        self,
+        data: SplitCurves,
+        config: Config | None = None,
+        schedule: Schedule | None = None,
+        seed: int = 0,
+        device: str = "cpu",
+        checkpoint: str | Path | None = None,
+        seconds: float | None = None,
+        group: "ProcessGroup | None" = None,
+    ) -> None:
+        self.data, self.seed = data, check_integer("seed", seed, low=0, high=2**63 - 1)
+        if seconds is not None:
+            check_number("seconds", seconds, low=0.0, high=1e9, unit="s")
+            if checkpoint is None:
+                raise InvalidValue(f"seconds = {seconds:g} needs a checkpoint to go on from; give one.")
+        self._resume = Resume(checkpoint, seconds, time.perf_counter())
+        curves, masks = data.curves, data.masks
+        if data.space.drive == "random":
+            config = config or LstmConfig.any_drive()
+            check_any_drive(config)
+        config = config or SpectralConfig.of(len(curves))
+        self.schedule = schedule or Schedule.of(config)
+        _check_patience(self.schedule, data)
+        self._voltages = VoltageScaling.fit(curves.voltage)
+        deviation = PeakScaling.fit(curves.current[masks.train]).deviation
+        with self._own_state():
+            torch.manual_seed(self.seed)
+            module = build(config, inputs=curves.unit.shape[1], times=curves.current.shape[1])
+            self._outputs = fit_output(module.output, curves.current[masks.train])
+            train, validation = (self._examples(curves, rows) for rows in (masks.train, masks.validation))
+            module.prepare(train.unit, train.voltage, train.targets, deviation)
+            self.trainer = Trainer(
+                module, train, validation, self._outputs, self.schedule, self.seed, device=_device(device), group=group
+            )
+
+    def steps(self) -> Iterator[Step]:
+        """Train to the end, or from the checkpoint; raises `Paused` when the seconds are over."""
+        steps = self.trainer.steps(self._resume)
+        while True:
+            with self._own_state():
+                step = next(steps, None)
+            if step is None:
+                return
+            yield step
+
+    def surrogate(self, dataset_hash: str | None = None) -> Surrogate:
+        """What was learned, once the steps are done; not tested."""
+        curves = self.data.curves
+        return Surrogate(
+            module=self.trainer.module.to("cpu").double().requires_grad_(False),
+            space=self.data.space,
+            drive=curves.drive,
+            samples=curves.samples,
+            inputs=InputScaling.of(self.data.space),
+            voltages=self._voltages,
+            outputs=self._outputs,
+            published=_published(curves.current[self.data.masks.train]),
+            record={
+                "seed": self.seed,
+                "schedule": dataclasses.asdict(self.schedule),
+                "fractions": list(self.data.fractions),
+                "split": {name: int(mask.sum()) for name, mask in self.data.masks._asdict().items()},
+                "dropped": curves.dropped,
+                "dataset_hash": dataset_hash,
+                "seconds": self._resume.spent,
+                "history": [step.to_dict() for step in self.trainer.history],
+                "test_errors": None,
+                "about": None,
+            },
+        )
+
+    @contextlib.contextmanager
+    def _own_state(self) -> Iterator[None]:
+        """Torch's random state and threads are the caller's again afterwards."""
+        before = torch.get_num_threads()
+        with torch.random.fork_rng(devices=[]):
+            torch.set_num_threads(self.schedule.threads)
+            try:
+                yield
+            finally:
+                torch.set_num_threads(before)
+
+    def _examples(self, curves: CurveSet, rows: np.ndarray) -> Examples:
+        """Scaled parameters, voltages and targets of some rows, float64."""
+        current = curves.current[rows]
+        voltage = curves.voltage[rows] if len(curves.voltage) > 1 else curves.voltage
+        return Examples(
+            unit=torch.tensor(curves.unit[rows]),
+            voltage=torch.tensor(self._voltages.scale(voltage)),
+            targets=tuple(torch.tensor(t) for t in targets_of(self._outputs, current)),
+            current=current,
+        )
 
 
 def _device(name: str) -> torch.device:
@@ -148,24 +182,11 @@ def _device(name: str) -> torch.device:
         return torch.zeros(1, device=name).device
 
 
-def _examples(curves: CurveSet, rows: np.ndarray, voltages: VoltageScaling, outputs: OutputScaling) -> Examples:
-    """Scaled parameters, voltages and targets of some rows, float64."""
-    current = curves.current[rows]
-    voltage = curves.voltage[rows] if len(curves.voltage) > 1 else curves.voltage
-    return Examples(
-        unit=torch.tensor(curves.unit[rows]),
-        voltage=torch.tensor(voltages.scale(voltage)),
-        targets=tuple(torch.tensor(t) for t in targets_of(outputs, current)),
-        current=current,
-    )
-
-
-def _check_enough(masks: Split, fractions: Sequence[float]) -> None:
-    counts = [int(mask.sum()) for mask in masks]
-    if sum(counts) < FEWEST or any(count == 0 and part > 0 for count, part in zip(counts, fractions, strict=True)):
+def _check_patience(schedule: Schedule, data: SplitCurves) -> None:
+    if schedule.patience is not None and not data.masks.validation.any():
         raise InvalidValue(
-            f"{sum(counts)} usable devices split into {counts[0]} for training, {counts[1]} for validation and "
-            f"{counts[2]} for the test; give at least {FEWEST} and some for every part."
+            f"patience = {schedule.patience} waits for a validation error and fractions = {list(data.fractions)} leave "
+            "no validation set; give it a share, or no patience."
         )
 
 

@@ -11,6 +11,7 @@ The period acts through p where it varies, as s does not carry it.
 import dataclasses
 import importlib
 import itertools
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Self
 
@@ -22,6 +23,22 @@ from memflux.errors import MissingDependency, check_choice, check_integer, check
 from memflux.training.model import OUTPUTS, AbstractModel, PeakHead, scaling_of, sequence_error, zero_voltage
 
 INTEGRATORS = ("rk4", "dopri5", "dopri5-adjoint")
+ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "tanh": torch.tanh,
+    "silu": nn.functional.silu,
+    "gelu": nn.functional.gelu,
+    "elu": nn.functional.elu,
+    "relu": nn.functional.relu,
+    "leaky_relu": nn.functional.leaky_relu,
+    "sigmoid": torch.sigmoid,
+    "softplus": nn.functional.softplus,
+    "sine": torch.sin,
+}
+POSITIVE: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "softplus": nn.functional.softplus,
+    "sigmoid": torch.sigmoid,
+    "exp": torch.exp,
+}
 SPAN = 8.0  # length of the whole drive in s: a sweep of two cycles is 1, and the rates of a switching device order one
 
 OdeState = tuple[Float[Tensor, "B N"], Float[Tensor, "_ 1"]]
@@ -37,7 +54,13 @@ class NeuralOdeConfig:
     width: int = 64
     """Units of each hidden layer."""
     layers: int = 2
-    """Hidden layers of f, and of G."""
+    """Hidden layers of f, and of G unless `memductance_layers` says otherwise."""
+    memductance_layers: int | None = None
+    """Hidden layers of G; None: as many as f has."""
+    activation: str = "tanh"
+    """Between the layers of f and of G: tanh, silu, gelu, elu, relu, leaky_relu, sigmoid, softplus or sine."""
+    output_activation: str = "softplus"
+    """What keeps G positive: softplus, exp, or sigmoid, which bounds it too."""
     integrator: str = "rk4"
     """rk4 (steps of `stride` samples), dopri5 or dopri5-adjoint (steps of its own, from torchdiffeq; with adjoint
     the gradient comes from a second equation, in memory that does not grow with the steps)."""
@@ -55,6 +78,10 @@ class NeuralOdeConfig:
         check_integer("latent", self.latent, low=1, high=1024)
         check_integer("width", self.width, low=1, high=4096)
         check_integer("layers", self.layers, low=1, high=8)
+        if self.memductance_layers is not None:
+            check_integer("memductance_layers", self.memductance_layers, low=1, high=8)
+        check_choice("activation", self.activation, ACTIVATIONS)
+        check_choice("output_activation", self.output_activation, POSITIVE)
         check_choice("integrator", self.integrator, INTEGRATORS)
         check_integer("stride", self.stride, low=1, high=1_000_000)
         check_number("rtol", self.rtol, low=1e-13, high=1.0)
@@ -81,8 +108,9 @@ class NeuralOde(AbstractModel):
             _torchdiffeq()  # now, not after the first batch
         self.config, self.output, self.times = config, scaling_of(config.output), times
         self.start = nn.Sequential(nn.Linear(inputs, config.width), nn.Tanh(), nn.Linear(config.width, config.latent))
-        self.rate = StateNetwork(config, inputs, config.latent)
-        self.memductance = StateNetwork(config, inputs, 1)
+        self.rate = StateNetwork(config, config.layers, inputs, config.latent)
+        self.memductance = StateNetwork(config, config.memductance_layers or config.layers, inputs, 1)
+        self.positive = POSITIVE[config.output_activation]
         self.peak = PeakHead(inputs) if self.output == "peaks" else None
         self.register_buffer("zero_voltage", torch.zeros(()))
 
@@ -124,7 +152,7 @@ class NeuralOde(AbstractModel):
         states = solve(start, point, seen)[:, -voltage.shape[1] :]
         known = self.memductance.known(point[:, None, :], drive)
         logit = self.memductance(states.flatten(0, 1), known.flatten(0, 1)).view(known.shape[:2])
-        return nn.functional.softplus(logit) * drive, (states[:, -1], drive[:, -1:])
+        return self.positive(logit) * drive, (states[:, -1], drive[:, -1:])
 
     def loss(self, unit: Float[Tensor, "B P"], voltage: Float[Tensor, "_ T"], targets: tuple[Tensor, ...]) -> Tensor:
         return sequence_error(self.config.output, self(unit, voltage), targets, self.log_peak_deviation)
@@ -200,12 +228,13 @@ class NeuralOde(AbstractModel):
 class StateNetwork(nn.Module):
     """A network of a state, and of voltage and parameters, whose share of the first layer is known beforehand."""
 
-    def __init__(self, config: NeuralOdeConfig, inputs: int, outputs: int) -> None:
+    def __init__(self, config: NeuralOdeConfig, layers: int, inputs: int, outputs: int) -> None:
         super().__init__()
+        self.activation = ACTIVATIONS[config.activation]
         self.of_state = nn.Linear(config.latent, config.width, bias=False)
         self.of_voltage = nn.Linear(1, config.width, bias=False)
         self.of_parameters = nn.Linear(inputs, config.width)
-        self.hidden = nn.ModuleList(nn.Linear(config.width, config.width) for _ in range(config.layers - 1))
+        self.hidden = nn.ModuleList(nn.Linear(config.width, config.width) for _ in range(layers - 1))
         self.head = nn.Linear(config.width, outputs)
 
     def known(self, point: Float[Tensor, "... P"], voltage: Float[Tensor, "..."]) -> Float[Tensor, "... W"]:
@@ -213,9 +242,9 @@ class StateNetwork(nn.Module):
         return self.of_parameters(point) + voltage[..., None] * self.of_voltage.weight[:, 0]
 
     def forward(self, state: Float[Tensor, "M N"], known: Float[Tensor, "M W"]) -> Float[Tensor, "M K"]:
-        hidden = torch.tanh(torch.addmm(known, state, self.of_state.weight.T))
+        hidden = self.activation(torch.addmm(known, state, self.of_state.weight.T))
         for layer in self.hidden:
-            hidden = torch.tanh(layer(hidden))
+            hidden = self.activation(layer(hidden))
         return self.head(hidden)
 
 

@@ -12,7 +12,7 @@ from memflux.training.neural_ode import NeuralOdeConfig
 from memflux.training.spectral import SpectralConfig
 
 CHECKS = 60  # times the validation error is looked at
-OPTIMISERS = ("muon", "adamw", "adam")
+OPTIMISERS = ("muon", "adamw", "adam", "nadam", "sgd")
 WARM_UP = 0.05  # share of the steps
 
 
@@ -29,7 +29,8 @@ class Schedule:
     batch_size: int = 1024
     """Devices a step; a smaller training set is one step."""
     optimiser: str = "adamw"
-    """muon (hidden matrices by Muon, the rest by Adam), adamw, or adam as published (the decay in the gradient)."""
+    """muon (hidden matrices by Muon, the rest by Adam), adamw, adam as published (the decay in the gradient), nadam
+    (the decay apart), or sgd (with Nesterov's momentum of 0.9)."""
     learning_rate: float = 1e-2
     """Largest step size, reached after 5 % of the steps."""
     decay: str = "cosine"

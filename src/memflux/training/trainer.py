@@ -7,8 +7,9 @@ goes on from a saved epoch ends with the same bits.
 import contextlib
 import copy
 import dataclasses
+import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -26,6 +27,13 @@ from memflux.training.schedule import CHECKS, Schedule, Step
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
+KINDS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
+    "muon": Muon,
+    "adamw": torch.optim.AdamW,
+    "adam": torch.optim.Adam,
+    "nadam": functools.partial(torch.optim.NAdam, decoupled_weight_decay=True),
+    "sgd": functools.partial(torch.optim.SGD, momentum=0.9, nesterov=True),
+}
 LOOK = 2048  # devices whose validation error is computed at once
 
 
@@ -75,14 +83,13 @@ class Trainer:
         self.outputs, self.schedule, self.seed, self.device, self.group = outputs, schedule, seed, device, group
         self.epochs = schedule.epochs_for(len(train))
         self.batches = -(-len(train) // schedule.batch_size)
-        kind = {"muon": Muon, "adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[schedule.optimiser]
-        self.optimiser = kind(module.groups(schedule.weight_decay), lr=schedule.learning_rate)
+        self.optimiser = KINDS[schedule.optimiser](module.groups(schedule.weight_decay), lr=schedule.learning_rate)
         self.epoch, self.pieces, self.skipped, self.looks_since_best = 0, 1, 0, 0
         self.history: list[Step] = []
         self.best, self.kept = math.inf, copy.deepcopy(module.state_dict())
 
-    def run(self, resume: Resume, on_progress: Callable[[Step], None] | None = None) -> None:
-        """Go on from what `resume` holds to the end; raises `Paused` when its time is up."""
+    def steps(self, resume: Resume) -> Iterator[Step]:
+        """Go on from what `resume` holds, from look to look, to the end; raises `Paused` when its time is up."""
         resume.restore(self)
         every = max(1, self.epochs // CHECKS)
         while self.epoch < self.epochs and not self._gave_up():
@@ -90,8 +97,7 @@ class Trainer:
             self.epoch += 1
             if self.epoch % every == 0 or self.epoch == self.epochs:
                 self._look(loss)
-                if on_progress is not None:
-                    on_progress(self.history[-1])
+                yield self.history[-1]
             resume.save(self)
         self.module.load_state_dict(self.kept)
 
@@ -169,7 +175,7 @@ class Trainer:
 
     def _look(self, loss: float) -> None:
         """Validation error, and the weights if they are the best so far, or the latest where nothing validates them."""
-        error = self._error()
+        error = self.validation_error()
         step = Step(
             epoch=self.epoch, epochs=self.epochs, loss=loss, validation=error, pieces=self.pieces, skipped=self.skipped
         )
@@ -180,7 +186,7 @@ class Trainer:
             self.kept = copy.deepcopy(self.module.state_dict())
 
     @torch.no_grad()
-    def _error(self) -> float:
+    def validation_error(self) -> float:
         if not len(self.validation):
             return math.nan
         self.module.eval()

@@ -12,8 +12,8 @@ from memflux.errors import DataError, InvalidValue, MissingDependency, ServiceEr
 from memflux.folder import TEMPORARY, Folder
 from memflux.platform.campaigns.campaign import Campaign
 from memflux.platform.campaigns.executor_serial import SerialExecutor
-from memflux.platform.campaigns.lock import hold
 from memflux.platform.campaigns.runner import run
+from memflux.platform.lock import hold
 from memflux.shards import list_shards
 
 CAMPAIGN = Campaign(space="9d", count=30, seed=4, samples=8, engine="compact", shard_size=8)

@@ -13,7 +13,7 @@ from memflux.designs import DESIGNS
 from memflux.device import CONTACT_DENSITIES, Devices
 from memflux.errors import InvalidValue, check_choice, check_integer
 from memflux.platform.campaigns.own_space import OwnSpace
-from memflux.platform.campaigns.section import Section
+from memflux.platform.section import Section
 from memflux.space import PRESETS, Space
 from memflux.waveform import Waveform
 

@@ -18,7 +18,7 @@ from memflux.contracts import Predictor
 from memflux.folder import Folder
 from memflux.platform.campaigns.isolation import CHANCES, make_isolated, make_noted, noted
 from memflux.platform.campaigns.shard_work import Job, ShardReport
-from memflux.platform.campaigns.signals import STOP_SIGNALS
+from memflux.platform.signals import STOP_SIGNALS
 
 AHEAD = 2  # shards a rank holds: the one it makes and the next
 IDLE_S = 0.001  # between two looks for letters; a blocking receive would spin on a core that others need

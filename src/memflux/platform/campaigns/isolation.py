@@ -20,8 +20,8 @@ from memflux.contracts import Predictor
 from memflux.errors import DataError, ServiceError
 from memflux.folder import Folder
 from memflux.platform.campaigns.shard_work import CRASHED, Job, ShardReport
-from memflux.platform.campaigns.signals import STOP_SIGNALS
 from memflux.platform.environment import scrub_launcher_environment
+from memflux.platform.signals import STOP_SIGNALS
 
 NOTE = ".making-"
 CHANCES = 2  # times that a shard, and then a device, may take its process down

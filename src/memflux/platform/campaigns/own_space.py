@@ -7,7 +7,7 @@ import pydantic
 
 from memflux.device import FIELDS, OPTIONAL, Device
 from memflux.errors import InvalidValue, check_bool, check_choice, check_integer, check_names, check_number
-from memflux.platform.campaigns.section import Section, mapping, number
+from memflux.platform.section import Section, mapping, number
 from memflux.space import DRIVE_PARAMETERS, DRIVES, PRESETS, RULES, Parameter, Space
 from memflux.waveform import MAX_CYCLES
 

@@ -13,9 +13,9 @@ from memflux.errors import DataError, InvalidValue
 from memflux.folder import TEMPORARY, Folder
 from memflux.platform.campaigns.campaign import Campaign
 from memflux.platform.campaigns.isolation import NOTE
-from memflux.platform.campaigns.lock import hold
 from memflux.platform.campaigns.shard_work import Job, ShardReport, manifest_of, solver_for
-from memflux.platform.campaigns.signals import stop_on_signals
+from memflux.platform.lock import hold
+from memflux.platform.signals import stop_on_signals
 from memflux.shards import MANIFEST, Manifest, Shard, complete_shards, damaged_files, list_shards, read_tallies
 
 

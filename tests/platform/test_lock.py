@@ -11,12 +11,12 @@ import pytest
 
 from memflux.errors import DataError
 from memflux.folder import Folder
-from memflux.platform.campaigns.lock import LOCK, SILENT_S, hold
+from memflux.platform.lock import LOCK, SILENT_S, hold
 
 HOLDER = """
 import sys, time
 from memflux.folder import Folder
-from memflux.platform.campaigns.lock import hold
+from memflux.platform.lock import hold
 with hold(Folder.at(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

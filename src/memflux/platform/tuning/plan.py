@@ -1,0 +1,214 @@
+"""The study file: what is tuned on which data, how, and for how long, in one YAML document."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import pydantic
+import yaml
+
+from memflux.errors import InvalidValue, check_choice, check_integer, check_names, check_number
+from memflux.platform.section import Section, mapping, number
+from memflux.training.models import MODELS
+from memflux.training.search_space import PRESETS, Among, Between, Setting, Value, check_search
+
+OBJECTIVES = ("nmae", "inference_time", "parameters")
+SAMPLERS = ("tpe", "random", "cma-es", "nsga2")
+PRUNERS = ("asha", "median", "hyperband", "none")
+BUDGETS = ("trials", "hours", "total_epochs")
+MAY_CHANGE = (*BUDGETS, "cpus", "gpus", "processes", "concurrent")  # of a study that is under way
+_RANGES = {
+    "curves": (40, 10**9),
+    "samples": (4, 1_000_000),
+    "trials": (1, 1_000_000),
+    "total_epochs": (1, 10**12),
+    "seed": (0, 2**63 - 1),
+    "cpus": (1, 1024),
+    "processes": (1, 1024),
+    "concurrent": (1, 100_000),
+}
+_COMMENTS = {
+    "model": f"architecture: {', '.join(MODELS)}",
+    "dataset": "folder or URL of the data set; a path is taken from where this file lies",
+    "space": "preset space, where the data set names none",
+    "curves": "first rows of the data set that trials use; null: all",
+    "samples": "a cycle, a divisor of those of the data set; null: all",
+    "search": f"what varies: a preset ({', '.join(PRESETS)}), or lines 'name: {{low: 1, high: 9}}', 'name: [a, b]'",
+    "fixed": "settings at other than their defaults; epochs is what a trial costs",
+    "objectives": f"what is lowered: {', '.join(OBJECTIVES)}; two make a front",
+    "trials": "trainings at most; null: until another budget is spent",
+    "hours": "after which no trial begins; null: no such end",
+    "total_epochs": "of all trials together, after which none begins; null: no such end",
+    "sampler": f"who proposes settings: {', '.join(SAMPLERS)}",
+    "pruner": f"who ends trials that fall behind: {', '.join(PRUNERS)}",
+    "seed": "of the study; trial i depends on it, on i, and on the trials that ended before",
+    "cpus": "cores a process of a trial",
+    "gpus": "GPUs a process of a trial; 0.25: four share one",
+    "processes": "that train one trial together; 1 for models of this size",
+    "concurrent": "trials at a time; null: as many as the cluster has room for",
+}
+
+
+class Plan(Section):
+    """What a study does. Trial i depends on everything here but what `MAY_CHANGE` names.
+
+    Raises InvalidValue, in one sentence, for unknown keys, values out of range, and what cannot be trained.
+    """
+
+    section_title: ClassVar[str] = "study"
+    section_comments: ClassVar[Mapping[str, str]] = _COMMENTS
+
+    model: str
+    """Architecture: "spectral", "lstm", "hybrid" or "neural_ode"."""
+    dataset: str
+    """Folder or URL of the data set."""
+    space: str = ""
+    """Preset space, where the data set names none."""
+    curves: int | None = None
+    """First rows of the data set that trials use; None: all."""
+    samples: int | None = None
+    """Samples a cycle that trials learn; None: all."""
+    search: str | dict[str, Any]
+    """What varies: the name of a preset, or settings by name."""
+    fixed: dict[str, Any] = pydantic.Field(default_factory=dict)
+    """Settings at other than their defaults."""
+    objectives: tuple[str, ...] = ("nmae",)
+    """What is lowered: "nmae" (mean validation nMAE in A), "inference_time" (s a curve), "parameters" (weights)."""
+    trials: int | None = 64
+    """Trainings at most."""
+    hours: float | None = None
+    """After which no trial begins."""
+    total_epochs: int | None = None
+    """Epochs of all trials together after which none begins."""
+    sampler: str = "tpe"
+    """Who proposes settings."""
+    pruner: str = "asha"
+    """Who ends trials that fall behind."""
+    seed: int = 0
+    """Of the study."""
+    cpus: int = 1
+    """Cores a process of a trial."""
+    gpus: float = 0.0
+    """GPUs a process of a trial; a fraction shares one."""
+    processes: int = 1
+    """Processes that train one trial together."""
+    concurrent: int | None = None
+    """Trials at a time; None: as many as there is room for."""
+
+    @pydantic.field_validator("*", mode="before")
+    @classmethod
+    def _check(cls, value: object, info: pydantic.ValidationInfo) -> object:
+        name = str(info.field_name)
+        choices = {"model": MODELS, "sampler": SAMPLERS, "pruner": PRUNERS}.get(name)
+        if choices:
+            return check_choice(name, value, choices)
+        if (value is None and cls.model_fields[name].default is None) or (name == "trials" and value is None):
+            return None
+        if name in _RANGES:
+            low, high = _RANGES[name]
+            return check_integer(name, value, low=low, high=high)
+        if name in ("hours", "gpus"):
+            return check_number(name, number(name, value), low=0.0, high=1e6)
+        return value
+
+    @pydantic.field_validator("search", mode="before")
+    @classmethod
+    def _search(cls, value: object) -> object:
+        return check_choice("search", value, PRESETS) if isinstance(value, str) else mapping("search", value)
+
+    @pydantic.field_validator("fixed", mode="before")
+    @classmethod
+    def _fixed(cls, value: object) -> object:
+        return {name: _plain(given) for name, given in mapping("fixed", value).items()}
+
+    @pydantic.field_validator("objectives", mode="before")
+    @classmethod
+    def _objectives(cls, value: object) -> object:
+        if not isinstance(value, list | tuple) or not value or len(set(map(str, value))) != len(value):
+            raise InvalidValue(f"objectives = {value!r} must be a list such as [nmae] or [nmae, inference_time].")
+        return tuple(check_choice("objective", name, OBJECTIVES) for name in value)
+
+    @pydantic.model_validator(mode="after")
+    def _fits(self) -> Self:
+        if all(getattr(self, name) is None for name in BUDGETS):
+            raise InvalidValue(f"the study has no end; give one of {', '.join(BUDGETS)}.")
+        if len(self.objectives) > 1 and self.pruner != "none":
+            raise InvalidValue(f"pruner = {self.pruner!r} ranks by one objective; write 'pruner: none' for several.")
+        if len(self.objectives) > 1 and self.sampler == "cma-es":
+            raise InvalidValue("sampler = 'cma-es' lowers one objective; take nsga2 or tpe for several.")
+        if isinstance(self.search, str) and PRESETS[self.search].model != self.model:
+            raise InvalidValue(f"search = {self.search!r} is for {PRESETS[self.search].model}, not for {self.model}.")
+        settings = self.settings()
+        if self.sampler == "cma-es" and any(isinstance(s, Among) for s in settings.values()):
+            raise InvalidValue(
+                "sampler = 'cma-es' varies numbers alone; fix the settings that have choices, or use tpe."
+            )
+        check_search(self.model, settings, self.held())
+        return self
+
+    def settings(self) -> dict[str, Setting]:
+        """What varies, by name."""
+        if isinstance(self.search, str):
+            fixed = self.fixed
+            return {name: s for name, s in PRESETS[self.search].search.items() if name not in fixed}
+        return {name: _setting(name, value) for name, value in self.search.items()}
+
+    def held(self) -> dict[str, Value | None]:
+        """Settings at other than their defaults: those of the preset, and the file's own."""
+        preset = PRESETS[self.search].fixed if isinstance(self.search, str) else {}
+        return {**preset, **self.fixed}
+
+    def recipe(self) -> dict[str, Any]:
+        """What the trials depend on, JSON-ready: it must not change while the study is under way."""
+        return {k: v for k, v in self.model_dump(mode="json").items() if k not in MAY_CHANGE}
+
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> Self:
+        """Read a study file; InvalidValue says what in it is wrong."""
+        file = Path(path)
+        try:
+            fields = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InvalidValue(f"{path} cannot be read: {error.strerror}; give the path of a study file.") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise InvalidValue(f"{path} is not YAML: {' '.join(str(error).split())}.") from None
+        if not isinstance(fields, dict) or not all(isinstance(key, str) for key in fields):
+            raise InvalidValue(f"{path} does not hold 'key: value' lines; see memflux tune new --help.")
+        plan = cls(**fields)
+        if "://" in plan.dataset:
+            return plan
+        where = (file.absolute().parent / Path(plan.dataset).expanduser()).resolve()
+        return cls(**{**plan.model_dump(), "dataset": str(where)})
+
+    def to_yaml(self) -> str:
+        """The study file, each line with a comment."""
+        lines = ["# A hyperparameter study: see `memflux tune --help`."]
+        for name, value in self.model_dump(mode="json").items():
+            if isinstance(value, dict) and value:
+                lines += [f"{f'{name}:':<30}  # {_COMMENTS[name]}"]
+                lines += [f"  {line}" for line in yaml.safe_dump(value, sort_keys=False).splitlines()]
+            else:
+                text = yaml.safe_dump(value, default_flow_style=True).splitlines()[0]
+                lines.append(f"{f'{name}: {text}':<30}  # {_COMMENTS[name]}")
+        return "\n".join(lines) + "\n"
+
+
+def _setting(name: str, value: object) -> Setting:
+    """A line of `search`: a list of choices, or a range."""
+    if isinstance(value, list | tuple):
+        return Among(values=tuple(_plain(v) for v in value))
+    fields = mapping(f"search, {name}", value)
+    check_names(f"key of the range of {name}", fields, ("low", "high", "log", "step"))
+    if missing := {"low", "high"} - set(fields):
+        raise InvalidValue(f"the range of {name} has no {sorted(missing)[0]}; write {{low: ..., high: ...}}.")
+    return Between(**{k: _plain(v) for k, v in fields.items()})
+
+
+def _plain(value: object) -> Any:
+    """A value of a file; 1e-4, which YAML takes for text, is a number."""
+    if isinstance(value, str):
+        try:
+            return number("", value)
+        except InvalidValue:
+            return value
+    return value

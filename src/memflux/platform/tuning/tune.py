@@ -1,0 +1,96 @@
+"""Run a study in a folder: begin it, go on with it, stop when asked to."""
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from memflux.dataset import Dataset
+from memflux.errors import InvalidValue
+from memflux.platform.signals import stop_on_signals
+from memflux.platform.tuning.plan import Plan
+from memflux.platform.tuning.study import Study, Tally
+from memflux.platform.tuning.trial import Job
+from memflux.space import Space
+from memflux.training.data import FRACTIONS, SplitCurves, split_curves
+
+CHECKPOINTS = "trials"
+
+
+class Trials(Protocol):
+    """Where trials run: in this process, or on a cluster."""
+
+    def run(self, study: Study, job: Job, stopped: Callable[[], bool], on_look: Callable[[], None]) -> None:
+        """Do trials until the study has no next one, or `stopped()`; call `on_look` after each thing they say."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What a run came to."""
+
+    tally: Tally
+    stopped: bool  # before the budget was spent
+
+
+def run(
+    plan: Plan,
+    folder: str | Path,
+    trials: Trials,
+    on_progress: Callable[[Tally], None] | None = None,
+    on_stop: Callable[[], None] | None = None,
+    seconds: float | None = None,
+) -> Outcome:
+    """Do the trials of a plan into a folder, or what is left of them; the test set is not looked at.
+
+    Interrupt, SIGTERM and SIGUSR1, and the end of `seconds`, let trials rest at their checkpoints and return with
+    `stopped`. Raises InvalidValue for a data set that the plan does not fit, and what `Study.hold` raises.
+    """
+    out = Path(folder)
+    end = None if seconds is None else time.monotonic() + seconds
+    with contextlib.ExitStack() as stack:
+        asked = stack.enter_context(stop_on_signals(on_stop))
+        data, content = curves_of(plan)
+        study = stack.enter_context(Study.hold(out, plan, content))
+        job = Job(
+            model=plan.model,
+            data=data,
+            objectives=plan.objectives,
+            device="cuda" if plan.gpus else "cpu",
+            threads=plan.cpus,
+            checkpoints=str(out.absolute() / CHECKPOINTS),
+        )
+
+        def stopped() -> bool:
+            return asked() or (end is not None and time.monotonic() > end)
+
+        def on_look() -> None:
+            if on_progress is not None:
+                on_progress(study.tally())
+
+        trials.run(study, job, stopped, on_look)
+        tally = study.tally()
+        return Outcome(tally=tally, stopped=tally.running > 0 or (stopped() and study.open))
+
+
+def curves_of(plan: Plan) -> tuple[SplitCurves, str]:
+    """The curves that trials are given, split as for every training, and the hash of the data set."""
+    data = Dataset.open(plan.dataset)
+    if plan.curves is not None:
+        if plan.curves > len(data):
+            raise InvalidValue(f"curves = {plan.curves} is more than the {len(data)} of {plan.dataset}; lower it.")
+        data = _first(data, plan.curves)
+    space = data.space or (Space.preset(plan.space) if plan.space else None)
+    if space is None:
+        raise InvalidValue(f"{plan.dataset} names no space; give 'space:' with the preset it was drawn from.")
+    return split_curves(data.devices, data.drive, data.traces, space, FRACTIONS, plan.samples), data.content_hash
+
+
+def _first(data: Dataset, count: int) -> Dataset:
+    rows = slice(0, count)
+    drive = data.drive.for_batch(len(data))[rows]
+    return dataclasses.replace(
+        data, rows=data.rows[rows], devices=data.devices[rows], drive=drive, traces=data.traces[rows]
+    )

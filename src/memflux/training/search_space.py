@@ -1,0 +1,210 @@
+"""What a hyperparameter study varies: ranges of settings, the published ones by name, and the training they make."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from memflux.errors import InvalidValue, check_bool, check_choice, check_names
+from memflux.training.models import CONFIGS, MODELS, Config, config_for
+from memflux.training.neural_ode import ACTIVATIONS, POSITIVE
+from memflux.training.schedule import Schedule
+
+Value = int | float | str | bool
+"""A setting of a config or a schedule."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Between:
+    """Numbers from `low` to `high`, both included; whole ones where both are."""
+
+    low: int | float
+    high: int | float
+    log: bool = False
+    """Drawn evenly in the logarithm."""
+    step: int | float | None = None
+    """Distance of neighbouring values; None: 1 for whole numbers, none for others."""
+
+    def __post_init__(self) -> None:
+        for name in ("low", "high"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise InvalidValue(f"{name} = {value!r} of a range is not a number; give one.")
+        check_bool("log", self.log)
+        if not self.low < self.high:
+            raise InvalidValue(f"low = {self.low:g} of a range is not below high = {self.high:g}; swap or change them.")
+        if self.log and not self.low > 0:
+            raise InvalidValue(
+                f"low = {self.low:g} of a logarithmic range is not positive; raise it, or leave log out."
+            )
+        if self.step is not None and (self.log or not 0 < self.step <= self.high - self.low):
+            raise InvalidValue(
+                f"step = {self.step!r} of a range must be positive, at most {self.high - self.low:g}, and without log."
+            )
+
+    @property
+    def whole(self) -> bool:
+        """Whether its values are whole numbers."""
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+    def ends(self) -> tuple[Value, ...]:
+        """Values that show whether a setting takes them all."""
+        return self.low, self.high
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Among:
+    """One of some values, in no order."""
+
+    values: tuple[Value, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.values) < 2 or len(set(self.values)) != len(self.values):
+            raise InvalidValue(f"choices = {list(self.values)} must be at least two different values.")
+
+    def ends(self) -> tuple[Value, ...]:
+        """Values that show whether a setting takes them all."""
+        return self.values
+
+
+Setting = Between | Among
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Preset:
+    """A search space by name: what varies, and what is held at other than its default."""
+
+    model: str
+    search: Mapping[str, Setting]
+    fixed: Mapping[str, Value] = dataclasses.field(default_factory=dict)
+    source: str = "ours"
+
+
+_RATE = Between(low=1e-3, high=1e-1, log=True)
+_DECAY = Between(low=1e-4, high=1.0, log=True)
+_CLIP = Between(low=0.01, high=10.0, log=True)
+PRESETS: Mapping[str, Preset] = {
+    "spectral": Preset(
+        model="spectral",
+        search={
+            "components": Between(low=16, high=128, log=True),
+            "degree": Between(low=0, high=2),
+            "members": Between(low=1, high=4),
+            "width": Between(low=32, high=192, log=True),
+            "layers": Between(low=2, high=8),
+            "learning_rate": _RATE,
+            "weight_decay": _DECAY,
+            "batch_size": Among(values=(128, 256, 512, 1024)),
+            "optimiser": Among(values=("muon", "adamw")),
+        },
+    ),
+    "lstm": Preset(
+        model="lstm",
+        search={
+            "layers": Between(low=1, high=2),
+            "units": Between(low=32, high=128, step=16),
+            "dropout": Between(low=0.0, high=0.3),
+            "output": Among(values=("published", "peaks")),
+            "learning_rate": _RATE,
+            "weight_decay": _DECAY,
+            "clip": _CLIP,
+            "batch_size": Among(values=(16, 32, 64, 128)),
+            "optimiser": Among(values=("muon", "adamw")),
+        },
+    ),
+    "hybrid": Preset(
+        model="hybrid",
+        search={
+            "filters": Between(low=8, high=64, log=True),
+            "kernel": Between(low=3, high=9, step=2),
+            "units": Between(low=32, high=128, step=16),
+            "width": Between(low=32, high=192, log=True),
+            "dropout": Between(low=0.0, high=0.5),
+            "alpha": Between(low=0.0, high=1.0),
+            "peak_weight": Between(low=0.1, high=10.0, log=True),
+            "peak_threshold": Between(low=0.1, high=0.9),
+            "learning_rate": _RATE,
+            "weight_decay": _DECAY,
+            "batch_size": Among(values=(32, 64, 128, 256)),
+        },
+    ),
+    "neural_ode": Preset(
+        model="neural_ode",
+        search={
+            "latent": Between(low=2, high=16),
+            "width": Between(low=16, high=96, step=16),
+            "layers": Between(low=1, high=4),
+            "memductance_layers": Between(low=1, high=4),
+            "activation": Among(values=tuple(ACTIVATIONS)),
+            "output_activation": Among(values=tuple(POSITIVE)),
+            "learning_rate": _RATE,
+            "weight_decay": _DECAY,
+            "clip": _CLIP,
+            "batch_size": Among(values=(16, 32, 64)),
+            "optimiser": Among(values=("muon", "adamw")),
+        },
+    ),
+    "lstm-published": Preset(
+        model="lstm",
+        source="Spetzler et al., arXiv 2505.13882, section 4.4 and Table 3; dropout around the 0.1 that was chosen",
+        search={
+            "layers": Between(low=1, high=2),
+            "units": Between(low=64, high=196, step=4),
+            "dropout": Between(low=0.0, high=0.3),
+            "learning_rate": Between(low=1e-4, high=8e-4, log=True),
+            "batch_size": Among(values=(128, 256, 512)),
+        },
+        fixed={"optimiser": "adam", "decay": "constant", "weight_decay": 0.0},
+    ),
+    "neural_ode-published": Preset(
+        model="neural_ode",
+        source="Bednarz, Garda and Galias, section III B; AdaBelief, identity and ReLU outputs are left out",
+        search={
+            "latent": Between(low=1, high=4),
+            "width": Between(low=16, high=512, step=16),
+            "layers": Between(low=1, high=5),
+            "memductance_layers": Between(low=1, high=5),
+            "activation": Among(values=("relu", "gelu", "silu", "tanh", "elu", "leaky_relu", "sigmoid", "sine")),
+            "output_activation": Among(values=tuple(POSITIVE)),
+            "optimiser": Among(values=("adam", "sgd", "adamw", "nadam")),
+            "learning_rate": Between(low=1e-4, high=1e-1, log=True),
+            "batch_size": Between(low=1, high=18),
+            "clip": _CLIP,
+            "weight_decay": Between(low=1e-6, high=1e-2, log=True),
+            "patience": Between(low=5, high=50),
+        },
+    ),
+}
+
+
+def settings_of(model: str) -> tuple[str, ...]:
+    """The names that a study of this model may vary or fix: the fields of its config and of the schedule."""
+    kind = CONFIGS[check_choice("model", model, MODELS)]
+    return tuple(f.name for part in (kind, Schedule) for f in dataclasses.fields(part))
+
+
+def configured(
+    model: str, settings: Mapping[str, Value | None], count: int, drive: str = "triangle"
+) -> tuple[Config, Schedule]:
+    """Config and schedule of an architecture with some settings at other than their default.
+
+    `count` and `drive` (of the space) are those of the data set, on which defaults depend.
+    Raises InvalidValue for unknown settings and for values out of range.
+    """
+    check_names(f"setting of {model}", settings, settings_of(model))
+    config = config_for(model, count, drive)
+    own = {f.name for f in dataclasses.fields(config)}
+    mine: Mapping[str, Any] = {k: v for k, v in settings.items() if k in own}
+    config = dataclasses.replace(config, **mine)
+    rest = {k: v for k, v in settings.items() if k not in own}
+    return config, dataclasses.replace(Schedule.of(config), **rest)  # type: ignore[arg-type]
+
+
+def check_search(model: str, search: Mapping[str, Setting], fixed: Mapping[str, Value | None]) -> None:
+    """See that both ends of every range can be trained. Raises InvalidValue, naming the setting."""
+    if both := sorted(set(search) & set(fixed)):
+        raise InvalidValue(f"{both[0]} is both varied and fixed; leave it out of one.")
+    configured(model, fixed, 1)
+    for name, setting in search.items():
+        for value in setting.ends():
+            configured(model, {**fixed, name: value}, 1)
