@@ -6,7 +6,7 @@ import typer
 from rich.text import Text
 
 from memflux import __version__
-from memflux.cli import ask, calibrate, campaign, cluster, doctor, export, report, serve, simulate, submit, train
+from memflux.cli import ask, calibrate, campaign, cluster, doctor, export, report, serve, simulate, submit, train, tune
 from memflux.cli.output import console
 from memflux.errors import MemfluxError
 
@@ -40,6 +40,7 @@ submit.register(app)
 cluster.register(app)
 doctor.register(app)
 train.register(app)
+tune.register(app)
 calibrate.register(app)
 export.register(app)
 serve.register(app)

@@ -59,6 +59,9 @@ def train(
     executor: Annotated[
         str, typer.Option("--executor", help="With --active: ray or serial; default: Ray where it is installed.")
     ] = "",
+    processes: Annotated[
+        int, typer.Option("--processes", help="That share each batch, on cores or, with --device cuda, GPUs.", min=1)
+    ] = 1,
     as_json: Json = False,
 ) -> None:
     """Train a surrogate on a data set and save it as a folder.
@@ -77,8 +80,8 @@ def train(
     check_target(out)  # before minutes are spent
     if active:
         check_choice("model of --active", model, ("spectral",))  # the one with members that can disagree
-        if events is not None or samples is not None:
-            given = "--samples" if events is None else "--tensorboard"
+        if events is not None or samples is not None or processes > 1:
+            given = "--tensorboard" if events is not None else "--samples" if samples is not None else "--processes"
             raise InvalidValue(f"{given} is for a training of its own; leave it out with --active.")
         train_actively(
             Settings(
@@ -109,6 +112,7 @@ def train(
     surrogate = trained(
         data, box, config, schedule, seed=seed, checkpoint=checkpoint, as_json=as_json, device=device, samples=samples,
         seconds=None if minutes is None else 60.0 * minutes, events=events,
+        processes=processes,
     )  # fmt: skip
     surrogate.save(out)
     checkpoint.unlink(missing_ok=True)

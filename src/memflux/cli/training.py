@@ -1,14 +1,14 @@
 """A training as every command shows it: a bar, a checkpoint, and exit code 75 where it was paused."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from memflux.cli.output import console, progress
-from memflux.errors import InvalidValue
+from memflux.errors import InvalidValue, MissingDependency
 
 if TYPE_CHECKING:
     from memflux.dataset import Dataset
@@ -33,8 +33,12 @@ def trained(
     fractions: Sequence[float] | None = None,
     events: Path | None = None,
     note: str = "",
+    processes: int = 1,
 ) -> "Surrogate":
-    """`fit` on all of a data set; `typer.Exit` where the time was up, and what was learned is in the checkpoint."""
+    """`fit` on all of a data set, on one process or several; `typer.Exit` where the time was up.
+
+    What was learned by then is in the checkpoint.
+    """
     from memflux.platform.launching.command import STOPPED
     from memflux.training.data import FRACTIONS
     from memflux.training.event_log import EventLog
@@ -52,6 +56,10 @@ def trained(
             bar.update(task, total=step.epochs, completed=step.epoch, note=text)
 
         try:
+            if processes > 1:
+                return _on_processes(
+                    processes, data, space, config, schedule, seed, checkpoint, seconds, device, samples, show
+                )
             return fit(
                 data.devices,
                 data.drive,
@@ -71,6 +79,37 @@ def trained(
         except Paused as pause:
             console.print(str(pause))
             raise typer.Exit(STOPPED) from None
+
+
+def _on_processes(
+    count: int,
+    data: "Dataset",
+    space: "Space",
+    config: "Config",
+    schedule: "Schedule",
+    seed: int,
+    checkpoint: Path,
+    seconds: float | None,
+    device: str,
+    samples: int | None,
+    show: "Callable[[Step], None]",
+) -> "Surrogate":
+    """On a Ray of its own: as many cores, or GPUs of this machine."""
+    from memflux.training.data import split_curves
+    from memflux.training.loop import tested
+
+    try:
+        from memflux.platform.cluster import local_cluster
+        from memflux.platform.processes import Processes, fit_on
+    except ImportError as error:
+        raise MissingDependency(
+            f"--processes needs Ray Train ({error}); pip install 'memflux[cluster]', or leave it out."
+        ) from None
+    curves = split_curves(data.devices, data.drive, data.traces, space, samples=samples)
+    each = Processes(count=count, gpus=1.0 if device == "cuda" else 0.0)
+    with local_cluster(count):
+        surrogate = fit_on(each, curves, config, schedule, seed, show, data.content_hash, checkpoint, seconds)
+    return tested(surrogate, data.devices, data.drive, data.traces)
 
 
 def checkpoint_beside(out: Path) -> Path:

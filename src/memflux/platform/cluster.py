@@ -63,7 +63,7 @@ def local_cluster(
         if address is None:
             stack.enter_context(_environment_for_workers())
             stack.enter_context(_loopback_alone())
-            folder = stack.enter_context(_private_folder())
+            folder = stack.enter_context(private_folder(_FOLDER, "/tmp")) / "r"
             make_token_private()
             count = cores or len(os.sched_getaffinity(0))
             _connect(
@@ -185,21 +185,21 @@ def _own_signals() -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def _private_folder() -> Iterator[Path]:
-    """A short folder (socket paths are limited to 107 bytes) for one embedded Ray, removed afterwards.
+def private_folder(prefix: str, place: str) -> Iterator[Path]:
+    """A folder of this user alone, in `place` if that is writable, removed afterwards.
 
-    Ray opens its folder to everybody (mode 0777), so it gets one inside a folder that is its owner's
-    alone. The owner holds a kernel lock on that, so that folders of killed owners are known and
+    In /tmp its name is short, as socket paths are limited to 107 bytes. Ray opens its folder to everybody (mode
+    0777), so it gets one inside. The owner holds a kernel lock, so that folders of killed owners are known and
     removed too.
     """
-    parent = Path("/tmp") if os.access("/tmp", os.W_OK) else Path(tempfile.gettempdir())
-    for old in parent.glob(f"{_FOLDER}*"):
+    parent = Path(place) if os.access(place, os.W_OK) else Path(tempfile.gettempdir())
+    for old in parent.glob(f"{prefix}*"):
         _remove_if_abandoned(old)
-    folder = Path(tempfile.mkdtemp(prefix=_FOLDER, dir=parent))
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
     handle = os.open(folder, os.O_RDONLY)
     fcntl.flock(handle, fcntl.LOCK_EX)
     try:
-        yield folder / "r"
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(handle)

@@ -7,11 +7,9 @@ import matplotlib
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
-from memflux.platform.figures import ACCENT, INK, MODEL, MUTED, PHYSICS, STYLE, label
+from memflux.platform.figures import ACCENT, INK, MODEL, MUTED, PHYSICS, STYLE, label, plain_numbers
 from memflux.space import Parameter
 from memflux.traces import Trace, Traces
 from memflux.training.evaluate import Evaluation, Felt, cycle_errors, felt
@@ -25,7 +23,6 @@ SMALLEST = 1e-6  # errors of designs below are shown there: a log axis has no 0
 FEWEST_PERCENT = 1e-4  # the same of an nMAE in %
 COLUMNS = 5  # panels beside each other
 BINS = 50  # of a histogram
-FEW = 30.0  # largest over smallest value of an axis that is labelled between the powers of ten
 
 
 def evaluation_figures(
@@ -61,7 +58,7 @@ def errors(name: str, result: Evaluation) -> Figure:
             _sorted(ax, result.nmae_scaled, MODEL, "scaled, as published")
         ax.set(xlabel="device, sorted by its error", xlim=(0, result.nmae.size), ylabel="nMAE / %", yscale="log")
         ax.set_title(f"{name}: {result.nmae.size:,} devices")
-        _plain_numbers(ax.yaxis)
+        plain_numbers(ax.yaxis)
         figure.legend(loc="outside lower center")
     return figure
 
@@ -110,8 +107,8 @@ def cycles(nmae: Float[np.ndarray, "N C"]) -> Figure:
         _dots(ax, shown[:, 1], shown[:, 0])
         ax.plot(ends, ends, color=INK, linewidth=1)
         ax.set(xscale="log", yscale="log", xlim=ends, ylim=ends, aspect="equal")
-        _plain_numbers(ax.xaxis)
-        _plain_numbers(ax.yaxis)
+        plain_numbers(ax.xaxis)
+        plain_numbers(ax.yaxis)
         ax.set(xlabel="nMAE of the second cycle / %", ylabel="nMAE of the first cycle / %")
         above = 100 * float((nmae[:, 0] > nmae[:, 1]).mean())
         ax.set_title(f"first cycle worse for {above:.0f} % of {len(nmae):,} devices")
@@ -184,7 +181,7 @@ def _against(ax: Axes, parameter: Parameter, values: Float[np.ndarray, " N"], pe
     ax.plot(*zip(*middle, strict=True), color=MODEL, marker="o", markersize=3.5, label="median of a tenth")
     unit = "" if parameter.unit == "1" else f" / {parameter.unit.replace('^2', '²').replace('^-3', '⁻³')}"
     ax.set(xscale="log" if parameter.log else "linear", yscale="log", xlabel=label(parameter.name) + unit)
-    _plain_numbers(ax.yaxis)
+    plain_numbers(ax.yaxis)
 
 
 def _dots(ax: Axes, x: Float[np.ndarray, " N"], y: Float[np.ndarray, " N"]) -> None:
@@ -202,11 +199,3 @@ def _distribution(ax: Axes, size: Float[np.ndarray, " N"], median: float, far: f
     for value, name, style in ((median, "median", "--"), (far, "99 %", ":")):
         ax.axvline(max(value, SMALLEST), color=MODEL, linestyle=style, label=f"{name}: {value:.2g}")
     ax.legend(loc="upper left", handlelength=1.8)
-
-
-def _plain_numbers(axis: Axis) -> None:
-    """Label a log axis with 0.01 and not a power, and between the powers where it spans few of them."""
-    low, high = axis.get_view_interval()
-    axis.set_major_locator(LogLocator(subs=(1.0,) if high / low > FEW else (1.0, 2.0, 5.0)))
-    axis.set_major_formatter(FormatStrFormatter("%g"))
-    axis.set_minor_formatter(NullFormatter())

@@ -8,7 +8,9 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from memflux.traces import Trace
 
@@ -30,6 +32,7 @@ STYLE: dict[Any, Any] = {
     "svg.fonttype": "path",
     "svg.hashsalt": "memflux",
 }
+FEW = 30.0  # largest over smallest value of an axis that is labelled between the powers of ten
 PREFIXES = {-15: "f", -12: "p", -9: "n", -6: "µ", -3: "m", 0: "", 3: "k"}
 NAMES = {
     "vacancy_offset": "vacancy offset",
@@ -46,6 +49,14 @@ NAMES = {
 def label(name: str) -> str:
     """A parameter or quantity as people read it."""
     return NAMES.get(name, name.replace("_", " "))
+
+
+def plain_numbers(axis: Axis) -> None:
+    """Label a log axis with 0.01 and not a power, and between the powers where it spans few of them."""
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1.0,) if high / low > FEW else (1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FormatStrFormatter("%g"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def embed(figure: Figure) -> str:

@@ -1,13 +1,10 @@
 """The report of a run: one self-contained HTML page, built from the files of the run alone."""
 
 import dataclasses
-import importlib.resources
-import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-import jinja2
 import numpy as np
 
 from memflux.analysis.inverse import FitResult
@@ -18,6 +15,7 @@ from memflux.device import QUANTITIES
 from memflux.metrics import on_off_ratio
 from memflux.platform import figures
 from memflux.platform.inside_figures import inside
+from memflux.platform.page import Section, write_page
 from memflux.platform.provenance import provenance
 from memflux.platform.run import RunFolder
 from memflux.solvers.solver import simulate
@@ -27,17 +25,6 @@ from memflux.training.evaluate import Evaluation, evaluate
 from memflux.training.surrogate import Surrogate
 
 PHASES_INSIDE = (1.0, 1.25, 1.5, 1.75)  # cycles at which profiles are shown
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Section:
-    """One part of the page; absent parts say which command makes them."""
-
-    title: str
-    text: str
-    images: tuple[tuple[str, str], ...] = ()  # address, alternative text
-    table: tuple[tuple[str, ...], ...] = ()  # first row: header
-    missing: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -60,22 +47,15 @@ def build_report(folder: str | Path) -> Path:
     surrogate = Surrogate.load(run.surrogate) if run.surrogate.is_dir() else None
     material = _Material(run=run, data=data, surrogate=surrogate, errors=_test_errors(surrogate, data))
     sections = [make(material) for make in _SECTIONS]
-    page = _template().render(
+    write_page(
+        run.report,
         title="From a device to answers",
-        space=_space_line(data),
+        subtitle=_space_line(data),
         tiles=_tiles(material),
         sections=sections,
         about=provenance() | {"data set": data.content_hash, "engine": data.manifest.method.engine},
     )
-    partial = run.report.with_name(f".report.{os.getpid()}.part")
-    partial.write_text(page, encoding="utf-8")
-    partial.replace(run.report)
     return run.report
-
-
-def _template() -> jinja2.Template:
-    source = importlib.resources.files("memflux.platform").joinpath("report.html").read_text(encoding="utf-8")
-    return jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(source)
 
 
 def _space_line(data: Dataset) -> str:

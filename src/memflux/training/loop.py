@@ -70,13 +70,16 @@ def fit(
     for step in training.steps():
         if on_progress is not None:
             on_progress(step)
-    surrogate = training.surrogate(dataset_hash)
-    rows = split(devices, drive, fractions).test & traces.ok
+    return tested(training.surrogate(dataset_hash), devices, drive, traces)
+
+
+def tested(surrogate: Surrogate, devices: Devices, drive: Waveform, traces: Traces) -> Surrogate:
+    """With its errors on the test part of the data set that it was trained on, where there is one."""
+    rows = split(devices, drive, surrogate.record["fractions"]).test & traces.ok
     if not rows.any():
         return surrogate
-    if samples is not None:
-        traces = traces.on_grid(samples)
-    return surrogate.tested(devices[rows], drive.for_batch(len(devices))[rows], traces[rows])
+    rest = traces.on_grid(surrogate.samples)[rows]
+    return surrogate.tested(devices[rows], drive.for_batch(len(devices))[rows], rest)
 
 
 class Training:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from memflux.errors import InvalidValue, check_bool, check_choice, check_names
+from memflux.errors import InvalidValue, check_choice, check_names
 from memflux.training.models import CONFIGS, MODELS, Config, config_for
 from memflux.training.neural_ode import ACTIVATIONS, POSITIVE
 from memflux.training.schedule import Schedule
@@ -28,9 +28,8 @@ class Between:
     def __post_init__(self) -> None:
         for name in ("low", "high"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise InvalidValue(f"{name} = {value!r} of a range is not a number; give one.")
-        check_bool("log", self.log)
+            if not math.isfinite(value):
+                raise InvalidValue(f"{name} = {value!r} of a range is not finite; give a number.")
         if not self.low < self.high:
             raise InvalidValue(f"low = {self.low:g} of a range is not below high = {self.high:g}; swap or change them.")
         if self.log and not self.low > 0:

@@ -5,10 +5,10 @@ finished one. Here search and scheduler are two doors to one `Study`, the same a
 """
 
 import dataclasses
+import functools
 import math
 import os
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,9 +18,10 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from memflux.platform.cluster import local_cluster
+from memflux.platform.cluster import local_cluster, private_folder
+from memflux.platform.processes import Processes, run_on
 from memflux.platform.tuning.study import Look, Study, Task
-from memflux.platform.tuning.trial import Job
+from memflux.platform.tuning.trial import Work
 
 ATTEMPTS = 3  # times that a trial may take its process down, or lose its node
 OBJECT_STORE = 2**30  # bytes, for the data set of an embedded Ray
@@ -40,15 +41,15 @@ class RayTrials:
     def __init__(self, workers: int | None = None, address: str | None = None) -> None:
         self.workers, self.address = workers, address
 
-    def run(self, study: Study, job: Job, stopped: Callable[[], bool], on_look: Callable[[], None]) -> None:
+    def run(self, study: Study, work: Work, stopped: Callable[[], bool], on_look: Callable[[], None]) -> None:
         """Until the budget is spent or `stopped()`: then trials under way go on from their checkpoints next time."""
         os.environ.update(ENVIRONMENT)
         with (
             local_cluster(self.workers, self.address, object_store=OBJECT_STORE),
-            tempfile.TemporaryDirectory(prefix="memflux-tune-", dir=_scratch()) as folder,
+            private_folder("memflux-tune-", "/dev/shm") as folder,  # of a file a trial, which nobody reads
         ):
-            search = _Search(study, job, _room(study), on_look)
-            trainable = tune.with_resources(tune.with_parameters(TuneTrial, job=job), _resources(study))
+            search = _Search(study, work, _room(study), on_look)
+            trainable = tune.with_resources(tune.with_parameters(TuneTrial, work=work), _resources(study))
             tuner = tune.Tuner(
                 trainable,
                 tune_config=tune.TuneConfig(
@@ -56,7 +57,7 @@ class RayTrials:
                     num_samples=-1, reuse_actors=True,
                 ),
                 run_config=tune.RunConfig(
-                    name="study", storage_path=folder, verbose=0, stop=_Stop(stopped),
+                    name="study", storage_path=str(folder), verbose=0, stop=_Stop(stopped),
                     failure_config=tune.FailureConfig(max_failures=ATTEMPTS - 1),
                     checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 ),
@@ -65,37 +66,52 @@ class RayTrials:
 
 
 class _Shared:
-    """Tune copies what it is given; the study has one driver."""
+    """Tune copies what it is given, and saves it; a study has one driver, and goes on from its journal."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return _Shared, ()
 
 
 class TuneTrial(tune.Trainable):
     """An actor that does one trial after the other."""
 
-    def setup(self, config: dict[str, Any], job: Job) -> None:  # type: ignore[override]
+    def setup(self, config: dict[str, Any], work: Work) -> None:  # type: ignore[override]
         """Called in each process, once; the data set lies in the node's shared memory."""
-        self.job = job
+        self.work = work
+        self.looks: Generator[Look, None, None] | None = None
         self.reset_config(config)
 
     def reset_config(self, config: dict[str, Any]) -> bool:
         """Take up another trial."""
-        self.looks: Iterator[Look] = self.job.looks(Task(**config["task"]))
+        self.cleanup()
+        task = Task(**config["task"])
+        if config["processes"] is None:
+            self.looks = self.work.looks(task)
+        else:
+            self.looks = run_on(Processes(**config["processes"]), functools.partial(self.work.looks, task))
         return True
 
     def step(self) -> dict[str, Any]:
         """Train until the next look."""
+        assert self.looks is not None
         look = next(self.looks)
         return {**dataclasses.asdict(look), "done": look.last}
+
+    def cleanup(self) -> None:
+        """Let go of a trial that was ended early."""
+        if self.looks is not None:
+            self.looks.close()
 
 
 class _Search(_Shared, Searcher):
     """Hands out the trials of the study, and tells it how they ended."""
 
-    def __init__(self, study: Study, job: Job, room: int, on_look: Callable[[], None]) -> None:
+    def __init__(self, study: Study, work: Work, room: int, on_look: Callable[[], None]) -> None:
         super().__init__(metric="error", mode="min")
-        self.study, self.job, self.room, self.on_look = study, job, room, on_look
+        self.study, self.work, self.room, self.on_look = study, work, room, on_look
         self.running: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
@@ -106,7 +122,12 @@ class _Search(_Shared, Searcher):
         if task is None:
             return Searcher.FINISHED
         self.running[trial_id] = task.number
-        return {"task": dataclasses.asdict(task)}
+        plan = self.study.plan
+        processes = Processes(count=plan.processes, cpus=plan.cpus, gpus=plan.gpus) if plan.processes > 1 else None
+        return {
+            "task": dataclasses.asdict(task),
+            "processes": None if processes is None else dataclasses.asdict(processes),
+        }
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """The end of a trial that was not told of by its last look: a death that was the last one allowed."""
@@ -128,7 +149,7 @@ class _Search(_Shared, Searcher):
 
     def end(self, trial_id: str) -> None:
         """The trial is over: its place is free, its checkpoint of no use."""
-        self.job.forget(self.running.pop(trial_id))
+        self.work.forget(self.running.pop(trial_id))
 
     def save(self, checkpoint_path: str) -> None:
         """Tune wants a file; the journal has what matters."""
@@ -171,13 +192,10 @@ class _Stop(_Shared, tune.Stopper):
         return self._stopped()
 
 
-def _scratch() -> str | None:
-    """Where Tune may keep its folder a trial, which nobody reads: in memory, if there is a place."""
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-
-
 def _resources(study: Study) -> dict[str, float]:
     plan = study.plan
+    if plan.processes > 1:
+        return {"memory": 1.0}  # Ray Train asks for the cores of its processes itself; something must be asked for
     return {"cpu": float(plan.cpus), "gpu": plan.gpus} if plan.gpus else {"cpu": float(plan.cpus)}
 
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 import pydantic
 import yaml
 
-from memflux.errors import InvalidValue, check_choice, check_integer, check_names, check_number
+from memflux.errors import InvalidValue, check_bool, check_choice, check_integer, check_names, check_number
 from memflux.platform.section import Section, mapping, number
 from memflux.training.models import MODELS
 from memflux.training.search_space import PRESETS, Among, Between, Setting, Value, check_search
@@ -201,7 +201,12 @@ def _setting(name: str, value: object) -> Setting:
     check_names(f"key of the range of {name}", fields, ("low", "high", "log", "step"))
     if missing := {"low", "high"} - set(fields):
         raise InvalidValue(f"the range of {name} has no {sorted(missing)[0]}; write {{low: ..., high: ...}}.")
-    return Between(**{k: _plain(v) for k, v in fields.items()})
+    plain = {k: _plain(v) for k, v in fields.items()}
+    for key in ("low", "high", "step"):
+        if isinstance(plain.get(key), str | bool | list | dict):
+            raise InvalidValue(f"{key} = {plain[key]!r} of the range of {name} is not a number; write one.")
+    check_bool(f"log of the range of {name}", plain.get("log", False))
+    return Between(**plain)
 
 
 def _plain(value: object) -> Any:

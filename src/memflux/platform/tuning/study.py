@@ -265,6 +265,19 @@ def best_trials(study: optuna.Study) -> Sequence[FrozenTrial]:
     return sorted(done, key=lambda t: (t.values[0], t.number))
 
 
+def chosen_trial(study: optuna.Study, number: int | None = None) -> FrozenTrial:
+    """The best trial, or a complete one by its number. Raises InvalidValue where there is none."""
+    done = best_trials(study)
+    if not done:
+        raise InvalidValue("no trial of the study is complete; let one finish.")
+    if number is None:
+        return done[0]
+    complete = {t.number: t for t in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))}
+    if number not in complete:
+        raise InvalidValue(f"trial = {number} is not complete; choose one of {', '.join(map(str, sorted(complete)))}.")
+    return complete[number]
+
+
 def _open(folder: Path, plan: Plan) -> optuna.Study:
     journal = folder / JOURNAL
     if journal.exists():
@@ -360,8 +373,3 @@ def _pruner(name: str) -> optuna.pruners.BasePruner:
             return optuna.pruners.HyperbandPruner(min_resource=FIRST, max_resource=100, reduction_factor=FACTOR)
         case _:
             return optuna.pruners.NopPruner()
-
-
-def settings_of_trial(plan: Plan, trial: FrozenTrial) -> dict[str, Any]:
-    """All settings of a trial at other than their defaults."""
-    return {**plan.held(), **trial.params}

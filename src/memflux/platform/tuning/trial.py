@@ -4,9 +4,9 @@ import dataclasses
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from memflux.platform.tuning.study import Look, Task
 from memflux.training.data import SplitCurves
@@ -20,9 +20,21 @@ if TYPE_CHECKING:
 TIMED = 3  # runs of which the quickest counts as the time of inference
 
 
+class Work(Protocol):
+    """What a trial does; it must be one that Ray can send to another process."""
+
+    def looks(self, task: Task) -> Generator[Look, None, None]:
+        """Do a task and tell: the last look has values, or the reason why there are none."""
+        ...
+
+    def forget(self, number: int) -> None:
+        """Remove what is kept of a trial that is over."""
+        ...
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Job:
-    """What all trials of a study share."""
+    """Trials that train: what all of a study share."""
 
     model: str
     data: SplitCurves
@@ -31,7 +43,7 @@ class Job:
     threads: int = 1  # of torch
     checkpoints: str | None = None  # folder, where trials that are interrupted go on from
 
-    def looks(self, task: Task, group: "ProcessGroup | None" = None) -> Iterator[Look]:
+    def looks(self, task: Task, group: "ProcessGroup | None" = None) -> Generator[Look, None, None]:
         """Train, and tell: the last look has values, or the reason why there are none.
 
         Looks from before an interruption are told again, as whoever listens may have missed them.

@@ -12,7 +12,7 @@ from memflux.errors import InvalidValue
 from memflux.platform.signals import stop_on_signals
 from memflux.platform.tuning.plan import Plan
 from memflux.platform.tuning.study import Study, Tally
-from memflux.platform.tuning.trial import Job
+from memflux.platform.tuning.trial import Job, Work
 from memflux.space import Space
 from memflux.training.data import FRACTIONS, SplitCurves, split_curves
 
@@ -22,7 +22,7 @@ CHECKPOINTS = "trials"
 class Trials(Protocol):
     """Where trials run: in this process, or on a cluster."""
 
-    def run(self, study: Study, job: Job, stopped: Callable[[], bool], on_look: Callable[[], None]) -> None:
+    def run(self, study: Study, work: Work, stopped: Callable[[], bool], on_look: Callable[[], None]) -> None:
         """Do trials until the study has no next one, or `stopped()`; call `on_look` after each thing they say."""
         ...
 

@@ -1,0 +1,194 @@
+"""One training on several processes or GPUs: Ray Train starts them, places them and begins again where one dies."""
+
+import contextlib
+import dataclasses
+import os
+import queue
+import tempfile
+import threading
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+import torch
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+from torch.distributed import ProcessGroup
+
+from memflux.errors import ServiceError, check_integer
+from memflux.platform.environment import WORKER_ENVIRONMENT
+from memflux.training.data import SplitCurves
+from memflux.training.loop import Training
+from memflux.training.models import Config
+from memflux.training.resume import Paused
+from memflux.training.schedule import Schedule, Step
+from memflux.training.surrogate import Surrogate
+
+Work = Callable[[ProcessGroup], Iterator[Any]]
+"""What every process does; what that of rank 0 yields is told."""
+ATTEMPTS = 3  # times that the processes are started, where one of them dies
+POLL_S = 0.2
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Processes:
+    """How many, and what each is given."""
+
+    count: int
+    cpus: int = 1
+    gpus: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_integer("processes", self.count, low=1, high=1024)
+
+
+def run_on(processes: Processes, work: Work) -> Generator[Any, None, None]:
+    """Run `work` on all processes of the Ray that this one is connected to, and yield what rank 0 tells.
+
+    Closed early, it lets them end at what they tell next. Raises ServiceError where they die again and again.
+    """
+    relay = _RELAY.options(num_cpus=0).remote()
+    died: list[Exception] = []
+    with tempfile.TemporaryDirectory(prefix="memflux-train-") as folder:
+        trainer = TorchTrainer(
+            _loop,
+            train_loop_config={"work": ray.put(work), "relay": relay},
+            torch_config=TorchConfig(backend="nccl" if processes.gpus else "gloo"),
+            scaling_config=ScalingConfig(
+                num_workers=processes.count,
+                use_gpu=bool(processes.gpus),
+                resources_per_worker={
+                    "CPU": processes.cpus, **({"GPU": processes.gpus} if processes.gpus else {}),
+                },
+            ),
+            run_config=RunConfig(
+                name="training",
+                storage_path=folder,
+                failure_config=FailureConfig(max_failures=ATTEMPTS - 1),
+                worker_runtime_env={"env_vars": dict(WORKER_ENVIRONMENT)},  # type: ignore[call-arg]
+            ),
+        )  # fmt: skip
+        thread = threading.Thread(target=_fit, args=(trainer, died), name="memflux-train", daemon=True)
+        thread.start()
+        try:
+            while thread.is_alive():
+                yield from ray.get(relay.take.remote())
+                thread.join(POLL_S)
+            yield from ray.get(relay.take.remote())
+        finally:
+            with contextlib.suppress(ray.exceptions.RayError):
+                relay.stop.remote()
+                thread.join()
+                ray.kill(relay)
+    if died:
+        text = " ".join(str(died[0]).split())[:500]
+        raise ServiceError(f"the processes of a training died {ATTEMPTS} times, or could not begin: {text}") from None
+
+
+def fit_on(
+    processes: Processes,
+    data: SplitCurves,
+    config: Config | None,
+    schedule: Schedule | None,
+    seed: int,
+    on_progress: Callable[[Step], None],
+    dataset_hash: str | None = None,
+    checkpoint: Path | None = None,
+    seconds: float | None = None,
+) -> Surrogate:
+    """`Training` on several processes, each with a share of every batch; the surrogate is not tested.
+
+    The result is that of one process but for the order in which gradients are added up, and for dropout, which each
+    rank draws by itself. The checkpoint must lie where the machine of rank 0 sees it. Raises `Paused` after
+    `seconds`, and what `run_on` raises.
+    """
+    work = _Fit(
+        data, config, schedule, seed, "cuda" if processes.gpus else "cpu",
+        None if checkpoint is None else str(checkpoint.absolute()), seconds, dataset_hash,
+    )  # fmt: skip
+    surrogate = None
+    with contextlib.closing(run_on(processes, work)) as told:
+        for item in told:
+            if isinstance(item, Step):
+                on_progress(item)
+            elif isinstance(item, str):
+                raise Paused(item)
+            else:
+                surrogate = item
+    if not isinstance(surrogate, Surrogate):
+        raise ServiceError("the processes of a training ended without a result; run the same command again.")
+    return surrogate
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class _Fit:
+    """The work of one rank of `fit_on`: steps, then the surrogate, or why it paused."""
+
+    data: SplitCurves
+    config: Config | None
+    schedule: Schedule | None
+    seed: int
+    device: str
+    checkpoint: str | None
+    seconds: float | None
+    dataset_hash: str | None
+
+    def __call__(self, group: ProcessGroup) -> Iterator[Any]:
+        training = Training(
+            self.data, self.config, self.schedule, self.seed, self.device, self.checkpoint, self.seconds, group
+        )
+        try:
+            yield from training.steps()
+        except Paused as pause:
+            yield str(pause)
+        else:
+            yield training.surrogate(self.dataset_hash)
+
+
+class _Relay:
+    """Holds what rank 0 says until it is asked for, and whether to go on."""
+
+    def __init__(self) -> None:
+        self._items: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._stopped = False
+
+    def put(self, item: Any) -> bool:
+        """Keep an item; whether to stop."""
+        self._items.put(item)
+        return self._stopped
+
+    def take(self) -> list[Any]:
+        """All items since the last time."""
+        return [self._items.get() for _ in range(self._items.qsize())]
+
+    def stop(self) -> None:
+        """Nobody listens any more."""
+        self._stopped = True
+
+
+_RELAY: Any = ray.remote(_Relay)
+
+
+def _fit(trainer: TorchTrainer, died: list[Exception]) -> None:
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
+    try:
+        trainer.fit()
+    except Exception as error:  # noqa: BLE001 - told in the thread that waits
+        died.append(error)
+
+
+def _loop(given: dict[str, Any]) -> None:
+    """What Ray Train runs on each process; all of them end at the same item."""
+    group = torch.distributed.group.WORLD
+    assert group is not None
+    work: Work = ray.get(given["work"])
+    device = ray.train.torch.get_device()
+    for item in work(group):
+        stop = torch.zeros(1, device=device)
+        if group.rank() == 0:
+            stop += float(ray.get(given["relay"].put.remote(item)))
+        torch.distributed.broadcast(stop, src=0)
+        if stop.item():
+            return

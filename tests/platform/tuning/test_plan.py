@@ -1,0 +1,96 @@
+"""The study file: what it takes, and what it says of what it does not take."""
+
+import pytest
+import yaml
+
+from memflux.errors import InvalidValue
+from memflux.platform.tuning.plan import Plan
+from memflux.training.search_space import PRESETS, Among, Between
+
+GIVEN = {"model": "lstm", "dataset": "data", "search": {"units": {"low": 16, "high": 64, "step": 16}}}
+
+
+def plan(**changes):
+    return Plan(**{**GIVEN, **changes})
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_written_file_reads_as_the_plan_it_was_written_from(name, tmp_path):
+    written = plan(model=PRESETS[name].model, search=name, fixed={"epochs": 5}, dataset=str(tmp_path / "d"))
+    (tmp_path / "s.yaml").write_text(written.to_yaml())
+    assert Plan.from_yaml(tmp_path / "s.yaml") == written
+    assert written.settings() == {k: v for k, v in PRESETS[name].search.items() if k != "epochs"}
+    assert written.held() == {**PRESETS[name].fixed, "epochs": 5}
+
+
+def test_a_path_is_taken_from_where_the_file_lies(tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "s.yaml").write_text(yaml.safe_dump({**GIVEN, "dataset": "../data"}))
+    assert Plan.from_yaml(tmp_path / "sub" / "s.yaml").dataset == str(tmp_path / "data")
+    (tmp_path / "u.yaml").write_text(yaml.safe_dump({**GIVEN, "dataset": "memory://data"}))
+    assert Plan.from_yaml(tmp_path / "u.yaml").dataset == "memory://data"
+
+
+def test_numbers_that_yaml_takes_for_text(tmp_path):
+    text = "model: lstm\ndataset: d\nsearch:\n  learning_rate: {low: 1e-4, high: 1e-1, log: true}\n  units: [8, 16]\n"
+    (tmp_path / "s.yaml").write_text(text + "fixed: {weight_decay: 1e-3}\nhours: 1e1\n")
+    read = Plan.from_yaml(tmp_path / "s.yaml")
+    assert read.settings() == {
+        "learning_rate": Between(low=1e-4, high=0.1, log=True),
+        "units": Among(values=(8, 16)),
+    }
+    assert read.fixed == {"weight_decay": 1e-3}
+    assert read.hours == 10.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"model": "lstn"}, "model = 'lstn' is not known; .* Did you mean 'lstm'"),
+        ({"seeds": 1}, "'seeds' is not a key of a study; did you mean 'seed'"),
+        ({"search": "spectral"}, "search = 'spectral' is for spectral, not for lstm"),
+        ({"search": "lstm-publisht"}, "Did you mean 'lstm-published'"),
+        ({"search": {"unitz": [1, 2]}}, "'unitz' is not a setting of lstm; did you mean 'units'"),
+        ({"search": {"units": {"low": 1}}}, "the range of units has no high"),
+        ({"search": {"units": {"low": 1, "hihg": 2}}}, "'hihg' is not a key of the range of units"),
+        ({"search": {"units": {"low": 0, "high": 9}}}, "units = 0 is out of range"),
+        ({"search": {"units": {"low": 9, "high": 3}}}, "low = 9 of a range is not below high = 3"),
+        ({"search": {"units": {"low": 1, "high": 3, "step": 5}}}, "step = 5 of a range must be positive, at most 2"),
+        ({"search": {"dropout": {"low": 0.0, "high": 0.5, "log": True}}}, "low = 0 of a logarithmic range is not pos"),
+        ({"search": {"units": {"low": "few", "high": 3}}}, "low = 'few' of the range of units is not a number"),
+        ({"search": {"units": [8]}}, r"choices = \[8\] must be at least two different values"),
+        ({"search": {"units": [8, 5000]}}, "units = 5000 is out of range"),
+        ({"search": [1]}, "search = .1. does not hold 'key: value' lines"),
+        ({"fixed": {"units": 8}}, "units is both varied and fixed"),
+        ({"search": {"units": {"low": 1, "high": 3, "log": 1}}}, "log of the range of units = 1 is not a truth value"),
+        ({"search": {"units": {"low": 1, "high": float("inf")}}}, "high = inf of a range is not finite"),
+        ({"fixed": {"epochs": 0}}, "epochs = 0 is out of range"),
+        ({"trials": None}, "the study has no end; give one of trials, hours, total_epochs"),
+        ({"trials": 0}, "trials = 0 is out of range"),
+        ({"hours": -1}, "hours = -1 is out of range"),
+        ({"objectives": []}, "objectives = .. must be a list"),
+        ({"objectives": ["nmae", "speed"]}, "objective = 'speed' is not known"),
+        ({"objectives": ["nmae", "parameters"]}, "write 'pruner: none' for several"),
+        ({"objectives": ["nmae", "parameters"], "pruner": "none", "sampler": "cma-es"}, "take nsga2 or tpe"),
+        ({"search": {"units": [8, 16]}, "sampler": "cma-es"}, "sampler = 'cma-es' varies numbers alone"),
+        ({"gpus": -0.5}, "gpus = -0.5 is out of range"),
+        ({"processes": 0}, "processes = 0 is out of range"),
+    ],
+)
+def test_what_it_does_not_take(changes, words):
+    with pytest.raises(InvalidValue, match=words):
+        plan(**changes)
+
+
+def test_files_that_are_none(tmp_path):
+    for text, words in (("- 1\n", "does not hold 'key: value' lines"), ("a: [", "is not YAML")):
+        (tmp_path / "s.yaml").write_text(text)
+        with pytest.raises(InvalidValue, match=words):
+            Plan.from_yaml(tmp_path / "s.yaml")
+    with pytest.raises(InvalidValue, match="cannot be read"):
+        Plan.from_yaml(tmp_path / "none.yaml")
+
+
+def test_budgets_and_resources_are_not_of_the_recipe():
+    assert plan(trials=9, hours=1.0, cpus=2, concurrent=3).recipe() == plan().recipe()
+    assert plan(seed=1).recipe() != plan().recipe()
