@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import os
-import queue
 import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterator
@@ -18,6 +17,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from torch.distributed import ProcessGroup
 
 from memflux.errors import ServiceError, check_integer
+from memflux.platform import relay
 from memflux.platform.environment import WORKER_ENVIRONMENT
 from memflux.training.data import SplitCurves
 from memflux.training.loop import Training
@@ -49,12 +49,12 @@ def run_on(processes: Processes, work: Work) -> Generator[Any, None, None]:
 
     Closed early, it lets them end at what they tell next. Raises ServiceError where they die again and again.
     """
-    relay = _RELAY.options(num_cpus=0).remote()
+    mailbox = relay.REMOTE.options(num_cpus=0).remote()
     died: list[Exception] = []
     with tempfile.TemporaryDirectory(prefix="memflux-train-") as folder:
         trainer = TorchTrainer(
             _loop,
-            train_loop_config={"work": ray.put(work), "relay": relay},
+            train_loop_config={"work": ray.put(work), "mailbox": mailbox},
             torch_config=TorchConfig(backend="nccl" if processes.gpus else "gloo"),
             scaling_config=ScalingConfig(
                 num_workers=processes.count,
@@ -74,14 +74,14 @@ def run_on(processes: Processes, work: Work) -> Generator[Any, None, None]:
         thread.start()
         try:
             while thread.is_alive():
-                yield from ray.get(relay.take.remote())
+                yield from ray.get(mailbox.take.remote())
                 thread.join(POLL_S)
-            yield from ray.get(relay.take.remote())
+            yield from ray.get(mailbox.take.remote())
         finally:
             with contextlib.suppress(ray.exceptions.RayError):
-                relay.stop.remote()
+                mailbox.stop.remote()
                 thread.join()
-                ray.kill(relay)
+                ray.kill(mailbox)
     if died:
         text = " ".join(str(died[0]).split())[:500]
         raise ServiceError(f"the processes of a training died {ATTEMPTS} times, or could not begin: {text}") from None
@@ -147,30 +147,6 @@ class _Fit:
             yield training.surrogate(self.dataset_hash)
 
 
-class _Relay:
-    """Holds what rank 0 says until it is asked for, and whether to go on."""
-
-    def __init__(self) -> None:
-        self._items: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._stopped = False
-
-    def put(self, item: Any) -> bool:
-        """Keep an item; whether to stop."""
-        self._items.put(item)
-        return self._stopped
-
-    def take(self) -> list[Any]:
-        """All items since the last time."""
-        return [self._items.get() for _ in range(self._items.qsize())]
-
-    def stop(self) -> None:
-        """Nobody listens any more."""
-        self._stopped = True
-
-
-_RELAY: Any = ray.remote(_Relay)
-
-
 def _fit(trainer: TorchTrainer, died: list[Exception]) -> None:
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
     try:
@@ -188,7 +164,7 @@ def _loop(given: dict[str, Any]) -> None:
     for item in work(group):
         stop = torch.zeros(1, device=device)
         if group.rank() == 0:
-            stop += float(ray.get(given["relay"].put.remote(item)))
+            stop += float(ray.get(given["mailbox"].put.remote(item)))
         torch.distributed.broadcast(stop, src=0)
         if stop.item():
             return

@@ -1,9 +1,13 @@
 """A study whose trials are formulas that take their time, and a driver of it that can be killed."""
 
 import math
+import os
+import signal
 import sys
 import time
 from pathlib import Path
+
+import numpy as np
 
 from memflux.platform.tuning.plan import Plan
 from memflux.platform.tuning.study import Look, Study
@@ -34,6 +38,46 @@ class Formula:
 
     def forget(self, number):
         """Nothing is kept."""
+
+
+class Fatal(Formula):
+    """Kills the process that does trial 2, as often as it may."""
+
+    def __init__(self, folder, times):
+        self.folder, self.times = Path(folder), times
+
+    def looks(self, task, group=None):
+        for k, look in enumerate(super().looks(task)):
+            marks = list(self.folder.glob("died-*"))
+            if task.number == 2 and k == 0 and len(marks) < self.times:
+                (self.folder / f"died-{len(marks)}").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield look
+
+
+class WithData(Formula):
+    """Fails unless its data lie in shared memory."""
+
+    def __init__(self):
+        self.data = np.zeros(2**20)
+
+    def looks(self, task, group=None):
+        if self.data.flags.owndata or self.data.flags.writeable:
+            yield Look(percent=0, epochs=0, error=1.0, failure="a copy of the data for this process")
+        else:
+            yield from super().looks(task)
+
+
+class Broken(Formula):
+    """Cannot be made in another process."""
+
+    def __reduce__(self):
+        return no_such_thing, ()
+
+
+def no_such_thing():
+    """What a worker lacks."""
+    raise RuntimeError("no such thing here")
 
 
 class SlowFormula(Formula):

@@ -6,6 +6,7 @@ finished one. Here search and scheduler are two doors to one `Study`, the same a
 
 import dataclasses
 import functools
+import logging
 import math
 import os
 from collections.abc import Callable, Generator
@@ -18,6 +19,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from memflux.errors import ServiceError
 from memflux.platform.cluster import local_cluster, private_folder
 from memflux.platform.processes import Processes, run_on
 from memflux.platform.tuning.study import Look, Study, Task
@@ -44,6 +46,7 @@ class RayTrials:
     def run(self, study: Study, work: Work, stopped: Callable[[], bool], on_look: Callable[[], None]) -> None:
         """Until the budget is spent or `stopped()`: then trials under way go on from their checkpoints next time."""
         os.environ.update(ENVIRONMENT)
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what trials die of is in the journal
         with (
             local_cluster(self.workers, self.address, object_store=OBJECT_STORE),
             private_folder("memflux-tune-", "/dev/shm") as folder,  # of a file a trial, which nobody reads
@@ -59,10 +62,15 @@ class RayTrials:
                 run_config=tune.RunConfig(
                     name="study", storage_path=str(folder), verbose=0, stop=_Stop(stopped),
                     failure_config=tune.FailureConfig(max_failures=ATTEMPTS - 1),
+                    callbacks=[_Undertaker(search)],
                     checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 ),
             )  # fmt: skip
             tuner.fit()
+            if search.broken:
+                raise ServiceError(
+                    f"trials die before they begin: {search.broken}; is memflux installed on every node?"
+                )
 
 
 class _Shared:
@@ -113,12 +121,15 @@ class _Search(_Shared, Searcher):
         super().__init__(metric="error", mode="min")
         self.study, self.work, self.room, self.on_look = study, work, room, on_look
         self.running: dict[str, int] = {}
+        self.broken = ""  # what trials die of before they say anything
+        self._spoken = False  # whether a trial has said anything
+        self._false_starts: list[tuple[int, str]] = []  # trials that died before that, and of what
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         """The next trial; None while there is no room, FINISHED once the budget is spent."""
         if len(self.running) >= self.room:
             return None
-        task = self.study.next()
+        task = None if self.broken else self.study.next()
         if task is None:
             return Searcher.FINISHED
         self.running[trial_id] = task.number
@@ -130,26 +141,38 @@ class _Search(_Shared, Searcher):
         }
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """The end of a trial that was not told of by its last look: a death that was the last one allowed."""
-        number = self.running.get(trial_id)
-        if number is not None and error:
-            self.study.fail(number, f"its process died {ATTEMPTS} times, or its node with it")
-            self.end(trial_id)
+        """Of an end `judge` or `bury` has told the study; a trial that is stopped with the run has none."""
+
+    def bury(self, trial_id: str, error: str) -> None:
+        """A trial died as often as it may. Where none has said anything yet, it may not be the trial's fault."""
+        reason = f"its process died, or its node with it, as often as it may: {error}"
+        number = self.running.pop(trial_id)
+        if self._spoken:
+            self._fail(number, reason)
+            return
+        self._false_starts.append((number, reason))
+        if len(self._false_starts) == ATTEMPTS:
+            self.broken = error
 
     def judge(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Tell the study of a look; whether the trial is over."""
         names = [f.name for f in dataclasses.fields(Look)]
         number = self.running[trial_id]
+        if not self._spoken:
+            self._spoken = True
+            for other, reason in self._false_starts:
+                self._fail(other, reason)
         look = Look(**{name: result[name] for name in names})
         ended = self.study.tell(number, look)
         if ended:
-            self.end(trial_id)
+            self.work.forget(self.running.pop(trial_id))
         self.on_look()
         return ended
 
-    def end(self, trial_id: str) -> None:
-        """The trial is over: its place is free, its checkpoint of no use."""
-        self.work.forget(self.running.pop(trial_id))
+    def _fail(self, number: int, reason: str) -> None:
+        self.study.fail(number, reason)
+        self.work.forget(number)
+        self.on_look()
 
     def save(self, checkpoint_path: str) -> None:
         """Tune wants a file; the journal has what matters."""
@@ -178,6 +201,17 @@ class _Judge(_Shared, FIFOScheduler):
             self._search.judge(trial.trial_id, result)
 
 
+class _Undertaker(_Shared, tune.Callback):
+    """Learns what a trial died of for good."""
+
+    def __init__(self, search: _Search) -> None:
+        self._search = search
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """After the last attempt."""
+        self._search.bury(trial.trial_id, _last_words(trial))
+
+
 class _Stop(_Shared, tune.Stopper):
     """Ends the run when it is asked to stop; trials under way stay under way in the journal."""
 
@@ -190,6 +224,18 @@ class _Stop(_Shared, tune.Stopper):
     def stop_all(self) -> bool:
         """Asked between events."""
         return self._stopped()
+
+
+def _last_words(trial: Trial) -> str:
+    """What Ray says of a trial's last death, without the places in the code."""
+    try:
+        text = Path(trial.error_file).read_text(encoding="utf-8")
+    except (OSError, TypeError):
+        return "no reason given"
+    last = text.rpartition("Failure #")[2]
+    if "running low on memory" in last:
+        return "out of memory, killed by Ray"
+    return last.strip().splitlines()[-1][:200]
 
 
 def _resources(study: Study) -> dict[str, float]:

@@ -1,0 +1,66 @@
+"""One training on two processes by Ray Train: that of one process, and an end where it is paused or cannot be."""
+
+import pytest
+
+from memflux.compact import CompactModel
+from memflux.errors import ServiceError
+from memflux.platform.cluster import local_cluster
+from memflux.platform.processes import Processes, fit_on
+from memflux.space import Space
+from memflux.training.data import split_curves
+from memflux.training.loop import Training
+from memflux.training.resume import Paused
+from memflux.training.search_space import configured
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(280)]
+TWO = Processes(count=2)
+
+
+@pytest.fixture(scope="module")
+def data():
+    space = Space.preset("5d-parametric")
+    devices, drive = space.sample(100, seed=0)
+    return split_curves(devices, drive, CompactModel(samples=8)(devices, drive), space)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    with local_cluster(2, object_store=2**28):
+        yield
+
+
+@pytest.mark.parametrize(
+    ("model", "settings"),
+    [
+        pytest.param("spectral", {"width": 16, "layers": 2}, marks=pytest.mark.slow),
+        ("lstm", {"units": 8, "dropout": 0.0}),
+        pytest.param("hybrid", {"units": 8, "dropout": 0.0}, marks=pytest.mark.slow),
+        pytest.param("neural_ode", {"width": 8, "stride": 2}, marks=pytest.mark.slow),
+    ],
+)
+def test_two_processes_learn_what_one_does(data, model, settings):
+    config, schedule = configured(model, {**settings, "epochs": 6, "batch_size": 20}, len(data.curves))
+    alone = Training(data, config, schedule, seed=3)
+    steps = list(alone.steps())
+    told = []
+    together = fit_on(TWO, data, config, schedule, 3, told.append, dataset_hash="abc")
+    assert [step.loss for step in told] == pytest.approx([step.loss for step in steps], rel=1e-6)
+    assert [step.validation for step in told] == pytest.approx([step.validation for step in steps], rel=1e-5)
+    assert together.record["dataset_hash"] == "abc"
+    assert len(together.record["history"]) == 6
+
+
+def test_a_pause_and_the_rest_are_the_whole(data, tmp_path):
+    config, schedule = configured("spectral", {"width": 8, "layers": 1, "epochs": 4, "batch_size": 20}, 100)
+    file = tmp_path / "t.training"
+    with pytest.raises(Paused, match="at epoch 1 of 4"):
+        fit_on(TWO, data, config, schedule, 3, lambda _: None, checkpoint=file, seconds=0.0)
+    rest = fit_on(TWO, data, config, schedule, 3, lambda _: None, checkpoint=file)
+    assert [step["epoch"] for step in rest.record["history"]] == [1, 2, 3, 4]
+
+
+@pytest.mark.slow
+def test_what_cannot_begin_says_why(data):
+    config, schedule = configured("spectral", {"batch_size": 20}, 100)
+    with pytest.raises(ServiceError, match="seed = -1 is out of range"):
+        fit_on(TWO, data, config, schedule, -1, lambda _: None)
