@@ -267,7 +267,7 @@ install_memflux() {
 }
 
 main() {
-  local extras="training,analysis,cluster,report,export,onnx,dev" network="Is the network up? Run it again to go on from here."
+  local extras="training,tune,analysis,cluster,report,export,onnx,dev" network="Is the network up? Run it again to go on from here."
   local torch began=$SECONDS
   case $ROOT in *[[:space:]]*) stop "the path of this checkout, $ROOT, has a space, which PETSc cannot build in; move it." ;; esac
   choose_python

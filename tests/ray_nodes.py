@@ -29,9 +29,9 @@ class Nodes:
         """One node more."""
         self.others.append(self._cluster.add_node(num_cpus=CORES, object_store_memory=2**27))
 
-    def kill_worker(self, generator):
-        """SIGKILL to one of the processes that make shards."""
-        os.kill(generator.choice(self.workers()), signal.SIGKILL)
+    def kill_worker(self, generator, names=(b"ray::ShardWorker",)):
+        """SIGKILL to one of the processes that make shards, or of others by how their names begin."""
+        os.kill(generator.choice(self.workers(names)), signal.SIGKILL)
 
     def kill_node(self, generator):
         """SIGKILL to the raylet of a node that is not the head; its workers die with it."""
@@ -43,9 +43,9 @@ class Nodes:
         head.kill_gcs_server(check_alive=False)
         head.kill_raylet(check_alive=False)
 
-    def workers(self):
-        """Process ids of the workers of a campaign."""
-        return [pid for pid in descendants(os.getpid()) if command_of(pid).startswith(b"ray::ShardWorker")]
+    def workers(self, names=(b"ray::ShardWorker",)):
+        """Process ids of the workers of a campaign, or of others."""
+        return [pid for pid in descendants(os.getpid()) if command_of(pid).startswith(names)]
 
     def close(self):
         """End every process."""

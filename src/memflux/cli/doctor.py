@@ -70,6 +70,7 @@ PACKAGES = (
     ),
     Package(module="h5netcdf", purpose="exports to NetCDF and HDF5", remedy=_extra("export")),
     Package(module="torch", purpose="surrogates", remedy=_extra("training")),
+    Package(module="optuna", purpose="studies of hyperparameters", remedy=_extra("tune")),
     Package(module="onnxruntime", purpose="surrogates as ONNX files", remedy=_extra("onnx")),
     Package(module="SALib", purpose="Sobol indices", remedy=_extra("analysis")),
     Package(module="pymoo", purpose="Pareto fronts", remedy=_extra("analysis")),
