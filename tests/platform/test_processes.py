@@ -50,6 +50,7 @@ def test_two_processes_learn_what_one_does(data, model, settings):
     assert len(together.record["history"]) == 6
 
 
+@pytest.mark.slow
 def test_a_pause_and_the_rest_are_the_whole(data, tmp_path):
     config, schedule = configured("spectral", {"width": 8, "layers": 1, "epochs": 4, "batch_size": 20}, 100)
     file = tmp_path / "t.training"

@@ -43,6 +43,7 @@ def test_one_at_a_time_it_is_the_study_without_ray(tmp_path, calm):
     assert told(tmp_path) == calm
 
 
+@pytest.mark.slow
 def test_two_at_a_time_every_trial_is_done_once(tmp_path):
     state = drive(tmp_path, RayTrials(), plan=changed(concurrent=2))
     assert (state.ended, state.failed, state.running) == (PLAN.trials, 0, 0)
@@ -52,6 +53,7 @@ def test_two_at_a_time_every_trial_is_done_once(tmp_path):
     assert any(later < end for end, later in zip(ends, starts[1:], strict=False))  # two were under way
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_is_replaced(tmp_path, calm):
     drive(tmp_path / "s", RayTrials(), lambda: Fatal(tmp_path, 1))
     assert (tmp_path / "died-0").exists()
@@ -66,6 +68,7 @@ def test_a_trial_that_kills_its_process_again_and_again_fails(tmp_path):
     assert ended(read(tmp_path / "s")[1].get_trials()[2]).failure.startswith("its process died, or its node")
 
 
+@pytest.mark.slow
 def test_a_stopped_run_leaves_its_trial_under_way(tmp_path, calm):
     seen = []
     state = drive(tmp_path, RayTrials(), stopped=lambda: len(seen) > 20, on_look=lambda: seen.append(0))
@@ -79,6 +82,7 @@ def test_the_data_set_is_not_copied_for_a_trial(tmp_path):
     assert drive(tmp_path, RayTrials(), WithData, changed(trials=3)).failed == 0
 
 
+@pytest.mark.slow
 def test_trials_that_cannot_begin_end_the_run_and_are_done_later(tmp_path, calm):
     with pytest.raises(ServiceError, match=r"trials die before they begin: .*no such thing here"):
         drive(tmp_path, RayTrials(), Broken)
