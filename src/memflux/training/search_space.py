@@ -50,6 +50,13 @@ class Between:
         """Values that show whether a setting takes them all."""
         return self.low, self.high
 
+    def __contains__(self, value: object) -> bool:
+        """Whether it may be drawn."""
+        if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
+            return False
+        place = 0.0 if self.step is None else (value - self.low) / self.step
+        return self.low <= value <= self.high and abs(place - round(place)) < 1e-9
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Among:
@@ -64,6 +71,10 @@ class Among:
     def ends(self) -> tuple[Value, ...]:
         """Values that show whether a setting takes them all."""
         return self.values
+
+    def __contains__(self, value: object) -> bool:
+        """Whether it may be drawn."""
+        return value in self.values
 
 
 Setting = Between | Among
@@ -197,6 +208,12 @@ def configured(
     config = dataclasses.replace(config, **mine)
     rest = {k: v for k, v in settings.items() if k not in own}
     return config, dataclasses.replace(Schedule.of(config), **rest)  # type: ignore[arg-type]
+
+
+def defaults_of(model: str, count: int, drive: str = "triangle") -> dict[str, Value | None]:
+    """The settings that a model is trained with where none are given."""
+    config, schedule = configured(model, {}, count, drive)
+    return {**dataclasses.asdict(config), **dataclasses.asdict(schedule)}
 
 
 def check_search(model: str, search: Mapping[str, Setting], fixed: Mapping[str, Value | None]) -> None:

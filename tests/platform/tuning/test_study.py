@@ -94,6 +94,25 @@ def test_a_trial_is_drawn_and_trained_by_seed_and_number(tmp_path):
     assert len({*seeds[0], *seeds[2]}) == 6
 
 
+def test_a_sampler_that_learns_begins_with_the_defaults(tmp_path):
+    defaults = {"learning_rate": 0.05, "width": 500, "clip": None}  # of which 500 is not in what varies
+    for sampler in ("tpe", "random"):
+        with Study.hold(tmp_path / sampler, changed(sampler=sampler), "hash", defaults) as study:
+            first, second = study.next(), study.next()
+        assert (first.settings["learning_rate"] == 0.05) == (sampler == "tpe")
+        assert 8 <= first.settings["width"] <= 128
+        assert second.settings["learning_rate"] != 0.05
+        assert (first.number, second.number) == (0, 1)
+    with Study.hold(tmp_path / "tpe", changed(sampler="tpe"), "hash", defaults) as study:
+        assert study.next() == first or study.next().number == 1  # those that were under way, as they were
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    for folder, counts in ((whole, (4,)), (parts, (0, 1, 4))):
+        for count in counts:
+            with Study.hold(folder, changed(trials=max(count, 1)), "hash", defaults) as study:
+                SerialTrials().run(study, Formula(), lambda count=count: count == 0, lambda: None)
+    assert told(parts) == told(whole)
+
+
 def test_budgets(tmp_path):
     assert drive(tmp_path / "trials", SerialTrials(), plan=changed(trials=2)).ended == 2
     epochs = drive(tmp_path / "epochs", SerialTrials(), plan=changed(trials=None, total_epochs=25, pruner="none"))
@@ -124,7 +143,7 @@ def test_an_error_that_is_no_number_is_taken(tmp_path):
         number = study.next().number
         for percent, error in ((2, math.inf), (4, math.nan)):
             study.tell(number, Look(percent=percent, epochs=1, error=error))
-        assert study.tell(number, Look(percent=6, epochs=2, error=math.nan))
+        assert study.tell(number, Look(percent=12, epochs=2, error=math.nan))
     assert read(tmp_path)[1].get_trials()[0].state.name == "PRUNED"
 
 

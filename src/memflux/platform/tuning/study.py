@@ -31,7 +31,7 @@ JOURNAL = "journal.log"
 STUDY = "study.yaml"
 ENDED = "ended"  # attribute of a trial
 NAME = "memflux"  # of the study within its journal
-FIRST, FACTOR = 5, 3  # percent of a training after which asha compares, and of how many trials it keeps one
+FIRST, FACTOR = 10, 3  # percent of a training after which asha compares, and of how many trials it keeps one
 RANDOM = 10  # trials before a sampler learns from them
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -117,16 +117,20 @@ class Study:
         self._last: dict[int, Look] = {}
         self._seen: dict[int, int] = {}  # percent that a trial was at when it was interrupted
         frozen = study.get_trials(deepcopy=False)
-        self._stale = [t for t in frozen if not t.state.is_finished()]
-        self._count = len(frozen)
+        self._stale = [t for t in frozen if t.state == TrialState.RUNNING]
+        self._count = sum(t.state != TrialState.WAITING for t in frozen)
         self._tally = tally(study)
         self._began, self._before = time.monotonic(), max((ended(t).after for t in frozen), default=0.0)
 
     @classmethod
     @contextlib.contextmanager
-    def hold(cls, folder: Path, plan: Plan, dataset_hash: str) -> Iterator[Self]:
+    def hold(
+        cls, folder: Path, plan: Plan, dataset_hash: str, defaults: Mapping[str, Value | None] | None = None
+    ) -> Iterator[Self]:
         """Begin the study in a folder, or go on with it; no one else may meanwhile.
 
+        A sampler that learns begins with the `defaults`, as far as they lie in what varies: it starts from what is
+        known. `random` stays random.
         Raises InvalidValue where the folder holds a study of another plan or data set, DataError where it is held
         or damaged.
         """
@@ -135,7 +139,7 @@ class Study:
         folder.mkdir(parents=True, exist_ok=True)
         with hold(Folder.at(str(folder))):
             study = _open(folder, plan)
-            _claim(study, plan, dataset_hash, folder)
+            _claim(study, plan, dataset_hash, folder, defaults or {})
             (folder / STUDY).write_text(plan.to_yaml(), encoding="utf-8")
             yield cls(plan, study)
 
@@ -312,7 +316,9 @@ def _mend(journal: Path) -> None:
             file.truncate(whole)
 
 
-def _claim(study: optuna.Study, plan: Plan, dataset_hash: str, folder: Path) -> None:
+def _claim(
+    study: optuna.Study, plan: Plan, dataset_hash: str, folder: Path, defaults: Mapping[str, Value | None]
+) -> None:
     """See that the folder's study is this one; a new one is marked as such."""
     mine: dict[str, Any] = {"recipe": plan.recipe(), "dataset_hash": dataset_hash}
     there = study.user_attrs.get("study")
@@ -322,6 +328,11 @@ def _claim(study: optuna.Study, plan: Plan, dataset_hash: str, folder: Path) -> 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             study.set_metric_names(list(plan.objectives))
+        inside = {
+            name: defaults[name] for name, s in plan.settings().items() if name in defaults and defaults[name] in s
+        }
+        if inside and plan.sampler != "random":
+            study.enqueue_trial(inside)
         return
     there = json.loads(json.dumps(there))
     if there["dataset_hash"] != dataset_hash:

@@ -15,6 +15,7 @@ from memflux.platform.tuning.study import Study, Tally
 from memflux.platform.tuning.trial import Job, Work
 from memflux.space import Space
 from memflux.training.data import FRACTIONS, SplitCurves, split_curves
+from memflux.training.search_space import defaults_of
 
 CHECKPOINTS = "trials"
 
@@ -53,7 +54,8 @@ def run(
     with contextlib.ExitStack() as stack:
         asked = stack.enter_context(stop_on_signals(on_stop))
         data, content = curves_of(plan)
-        study = stack.enter_context(Study.hold(out, plan, content))
+        defaults = defaults_of(plan.model, len(data.curves), data.space.drive)
+        study = stack.enter_context(Study.hold(out, plan, content, defaults))
         job = Job(
             model=plan.model,
             data=data,
