@@ -19,8 +19,9 @@ from memflux import Space
 from memflux.platform.tuning.executor_serial import SerialTrials
 from memflux.platform.tuning.importance import importances
 from memflux.platform.tuning.plan import Plan
-from memflux.platform.tuning.study import chosen_trial, ended, read
-from memflux.platform.tuning.tune import curves_of, run
+from memflux.platform.tuning.study import Study, chosen_trial, ended, read
+from memflux.platform.tuning.trial import Job
+from memflux.platform.tuning.tune import CHECKPOINTS, curves_of
 from memflux.training.evaluate import evaluate
 from memflux.training.loop import Training
 from memflux.training.search_space import configured
@@ -136,8 +137,12 @@ def _folder(model: str, arm: str, seed: int, quick: bool) -> Path:
 
 
 def _study(plan: Plan, folder: Path) -> None:
+    """As `memflux tune` does it, but that no arm begins with the defaults: they would be half of the answer."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    run(plan, folder, SerialTrials())
+    data, content = curves_of(plan)
+    job = Job(model=plan.model, data=data, objectives=plan.objectives, checkpoints=str(folder / CHECKPOINTS))
+    with Study.hold(folder, plan, content) as study:
+        SerialTrials().run(study, job, lambda: False, lambda: None)
 
 
 def _best(trials: Sequence[FrozenTrial]) -> float:

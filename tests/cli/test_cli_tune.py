@@ -116,6 +116,7 @@ def test_data_that_do_not_fit(root):
         ({"dataset": "nameless"}, "names no space; give 'space:'"),
         ({"curves": 200}, "curves = 200 is more than the 120"),
         ({"samples": 7}, "7"),
+        ({"fixed": {"epochs": 6, "members": 65}}, "members = 65 is out of range"),
     ):
         file = write(root / "bad.yaml", **changes)
         error = run(file, "--out", root / "x", "--executor", "serial").exception
@@ -124,6 +125,17 @@ def test_data_that_do_not_fit(root):
     assert not (root / "x").exists()
     file = write(root / "named.yaml", dataset="nameless", space="5d-parametric", trials=1)
     assert run(file, "--out", root / "named", "--executor", "serial").exit_code == 0
+
+
+def test_a_study_without_a_complete_trial_says_why(root, monkeypatch):
+    def full(*_):
+        raise RuntimeError("not enough memory for anything")
+
+    monkeypatch.setattr("memflux.training.spectral.Spectral.loss", full)
+    file = write(root / "full.yaml", trials=2)
+    result = run(file, "--out", root / "full", "--executor", "serial")
+    assert result.exit_code == 1
+    assert "not enough memory for anything" in result.output
 
 
 def test_studies_that_are_none(root):

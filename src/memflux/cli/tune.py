@@ -87,11 +87,11 @@ def run(
 
     Example: memflux tune study.yaml --out runs/study --executor ray
     """
+    _need_optuna()
     from memflux.platform.launching.command import STOPPED
     from memflux.platform.tuning.plan import Plan
     from memflux.platform.tuning.tune import run as run_study
 
-    _need_optuna()
     plan = Plan.from_yaml(file)
     trials = _trials(executor, workers, address)
     with progress(as_json) as bar:
@@ -111,6 +111,9 @@ def run(
         if not as_json:
             console.print(Text("stopped; run the same command again to go on."), soft_wrap=True)
         raise typer.Exit(STOPPED)
+    if outcome.tally.failed and not outcome.tally.complete:
+        console.print(Text(f"no trial is complete; the last failure: {outcome.last_failure}"), soft_wrap=True)
+        raise typer.Exit(1)
 
 
 def status(study: Study, as_json: Json = False) -> None:
@@ -150,7 +153,9 @@ def winner(
     study: Study,
     out: Annotated[Path, typer.Option("--out", help="Folder to write the surrogate to.")],
     number: Annotated[int | None, typer.Option("--trial", help="Another trial than the best.")] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", help="Passes over the training set.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", help="Passes over the training set; default: a trial's.")
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the weights and of the order of the batches.")] = 0,
     minutes: Annotated[
         float | None, typer.Option("--minutes", help="Save and exit with 75 after this long; the same command goes on.")

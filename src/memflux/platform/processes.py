@@ -30,6 +30,7 @@ Work = Callable[[ProcessGroup], Iterator[Any]]
 """What every process does; what that of rank 0 yields is told."""
 ATTEMPTS = 3  # times that the processes are started, where one of them dies
 POLL_S = 0.2
+PATIENCE_S = 30.0  # that processes are given to end
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,10 +45,10 @@ class Processes:
         check_integer("processes", self.count, low=1, high=1024)
 
 
-def run_on(processes: Processes, work: Work) -> Generator[Any, None, None]:
+def run_on(processes: Processes, work: Work, attempts: int = ATTEMPTS) -> Generator[Any, None, None]:
     """Run `work` on all processes of the Ray that this one is connected to, and yield what rank 0 tells.
 
-    Closed early, it lets them end at what they tell next. Raises ServiceError where they die again and again.
+    Closed early, it lets them end at what they tell next. Raises ServiceError where they die in every attempt.
     """
     mailbox = relay.REMOTE.options(num_cpus=0).remote()
     died: list[Exception] = []
@@ -66,7 +67,7 @@ def run_on(processes: Processes, work: Work) -> Generator[Any, None, None]:
             run_config=RunConfig(
                 name="training",
                 storage_path=folder,
-                failure_config=FailureConfig(max_failures=ATTEMPTS - 1),
+                failure_config=FailureConfig(max_failures=attempts - 1),
                 worker_runtime_env={"env_vars": dict(WORKER_ENVIRONMENT)},  # type: ignore[call-arg]
             ),
         )  # fmt: skip
@@ -80,11 +81,11 @@ def run_on(processes: Processes, work: Work) -> Generator[Any, None, None]:
         finally:
             with contextlib.suppress(ray.exceptions.RayError):
                 mailbox.stop.remote()
-                thread.join()
+                thread.join(PATIENCE_S)
                 ray.kill(mailbox)
     if died:
         text = " ".join(str(died[0]).split())[:500]
-        raise ServiceError(f"the processes of a training died {ATTEMPTS} times, or could not begin: {text}") from None
+        raise ServiceError(f"the processes of a training died, or could not begin: {text}") from None
 
 
 def fit_on(

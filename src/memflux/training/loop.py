@@ -111,7 +111,7 @@ class Training:
         _check_patience(self.schedule, data)
         self._voltages = VoltageScaling.fit(curves.voltage)
         deviation = PeakScaling.fit(curves.current[masks.train]).deviation
-        with self._own_state():
+        with self.own_state():
             torch.manual_seed(self.seed)
             module = build(config, inputs=curves.unit.shape[1], times=curves.current.shape[1])
             self._outputs = fit_output(module.output, curves.current[masks.train])
@@ -125,11 +125,16 @@ class Training:
         """Train to the end, or from the checkpoint; raises `Paused` when the seconds are over."""
         steps = self.trainer.steps(self._resume)
         while True:
-            with self._own_state():
+            with self.own_state():
                 step = next(steps, None)
             if step is None:
                 return
             yield step
+
+    @property
+    def spent(self) -> float:
+        """Time that all pieces of the training have taken so far [s]."""
+        return self._resume.spent
 
     def surrogate(self, dataset_hash: str | None = None) -> Surrogate:
         """What was learned, once the steps are done; not tested."""
@@ -150,7 +155,7 @@ class Training:
                 "split": {name: int(mask.sum()) for name, mask in self.data.masks._asdict().items()},
                 "dropped": curves.dropped,
                 "dataset_hash": dataset_hash,
-                "seconds": self._resume.spent,
+                "seconds": self.spent,
                 "history": [step.to_dict() for step in self.trainer.history],
                 "test_errors": None,
                 "about": None,
@@ -158,7 +163,7 @@ class Training:
         )
 
     @contextlib.contextmanager
-    def _own_state(self) -> Iterator[None]:
+    def own_state(self) -> Iterator[None]:
         """Torch's random state and threads are the caller's again afterwards."""
         before = torch.get_num_threads()
         with torch.random.fork_rng(devices=[]):

@@ -107,7 +107,7 @@ def _write(path: Path, trainer: "Trainer", training: str, seconds: float) -> Non
         "seconds": seconds,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.new")
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
     save_file(tensors, fresh, {"memflux": json.dumps(notes)})
     os.replace(fresh, path)

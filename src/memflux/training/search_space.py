@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from memflux.errors import InvalidValue, check_choice, check_names
-from memflux.training.models import CONFIGS, MODELS, Config, config_for
+from memflux.training.models import CONFIGS, MODELS, Config, check_any_drive, config_for
 from memflux.training.neural_ode import ACTIVATIONS, POSITIVE
 from memflux.training.schedule import Schedule
 
@@ -36,6 +36,8 @@ class Between:
             raise InvalidValue(
                 f"low = {self.low:g} of a logarithmic range is not positive; raise it, or leave log out."
             )
+        if self.whole and not isinstance(self.step, int | None):
+            raise InvalidValue(f"step = {self.step!r} of a range of whole numbers is none; give a whole step.")
         if self.step is not None and (self.log or not 0 < self.step <= self.high - self.low):
             raise InvalidValue(
                 f"step = {self.step!r} of a range must be positive, at most {self.high - self.low:g}, and without log."
@@ -216,11 +218,18 @@ def defaults_of(model: str, count: int, drive: str = "triangle") -> dict[str, Va
     return {**dataclasses.asdict(config), **dataclasses.asdict(schedule)}
 
 
-def check_search(model: str, search: Mapping[str, Setting], fixed: Mapping[str, Value | None]) -> None:
-    """See that both ends of every range can be trained. Raises InvalidValue, naming the setting."""
+def check_search(
+    model: str,
+    search: Mapping[str, Setting],
+    fixed: Mapping[str, Value | None],
+    count: int = 1,
+    drive: str = "triangle",
+) -> None:
+    """See that both ends of every range can be trained on such a data set. Raises InvalidValue, naming the setting."""
     if both := sorted(set(search) & set(fixed)):
         raise InvalidValue(f"{both[0]} is both varied and fixed; leave it out of one.")
-    configured(model, fixed, 1)
-    for name, setting in search.items():
-        for value in setting.ends():
-            configured(model, {**fixed, name: value}, 1)
+    tried = [fixed, *({**fixed, name: value} for name, setting in search.items() for value in setting.ends())]
+    for settings in tried:
+        config, _ = configured(model, settings, count, drive)
+        if drive == "random":
+            check_any_drive(config)

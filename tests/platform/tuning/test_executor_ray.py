@@ -5,7 +5,7 @@ import ray
 import slow_study
 from slow_study import PLAN, Broken, Fatal, WithData, drive
 
-from memflux.errors import ServiceError
+from memflux.errors import InvalidValue, ServiceError
 from memflux.platform.cluster import local_cluster
 from memflux.platform.tuning.executor_ray import ATTEMPTS, RayTrials
 from memflux.platform.tuning.executor_serial import SerialTrials
@@ -66,6 +66,22 @@ def test_a_trial_that_kills_its_process_again_and_again_fails(tmp_path):
     assert len(list(tmp_path.glob("died-*"))) == ATTEMPTS
     assert (state.ended, state.failed) == (5, 1)
     assert ended(read(tmp_path / "s")[1].get_trials()[2]).failure.startswith("its process died, or its node")
+
+
+def test_more_than_there_is_is_refused(tmp_path):
+    for changes in ({"cpus": 3}, {"processes": 3}, {"gpus": 1.0}):
+        with pytest.raises(InvalidValue, match="this Ray has room for"):
+            drive(tmp_path / "s", RayTrials(), plan=changed(**changes))
+    with pytest.raises(InvalidValue, match="leads to Ray's client"):
+        drive(tmp_path / "s", RayTrials(address="ray://head:10001"))
+
+
+@pytest.mark.slow
+def test_the_only_trial_dies_and_fails(tmp_path):
+    plan = changed(trials=3)
+    drive(tmp_path / "s", SerialTrials(), plan=changed(trials=2))
+    state = drive(tmp_path / "s", RayTrials(), lambda: Fatal(tmp_path, 99), plan)
+    assert (state.ended, state.failed, state.running) == (3, 1, 0)
 
 
 @pytest.mark.slow

@@ -23,6 +23,12 @@ def test_a_written_file_reads_as_the_plan_it_was_written_from(name, tmp_path):
     assert written.held() == {**PRESETS[name].fixed, "epochs": 5}
 
 
+def test_a_long_path_is_written_whole(tmp_path):
+    folder = tmp_path / ("a folder with spaces, " * 6) / "für Daten"
+    (tmp_path / "s.yaml").write_text(plan(dataset=str(folder)).to_yaml())
+    assert Plan.from_yaml(tmp_path / "s.yaml").dataset == str(folder)
+
+
 def test_a_path_is_taken_from_where_the_file_lies(tmp_path):
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "s.yaml").write_text(yaml.safe_dump({**GIVEN, "dataset": "../data"}))
@@ -57,6 +63,10 @@ def test_numbers_that_yaml_takes_for_text(tmp_path):
         ({"search": {"units": {"low": 9, "high": 3}}}, "low = 9 of a range is not below high = 3"),
         ({"search": {"units": {"low": 1, "high": 3, "step": 5}}}, "step = 5 of a range must be positive, at most 2"),
         ({"search": {"dropout": {"low": 0.0, "high": 0.5, "log": True}}}, "low = 0 of a logarithmic range is not pos"),
+        ({"search": {"units": {"low": None, "high": 3}}}, "low = None of the range of units is not a number"),
+        ({"search": {"units": {"low": 1, "high": 9, "step": 0.5}}}, "step = 0.5 of a range of whole numbers"),
+        ({"search": {"optimiser": [["muon"], ["adamw"]]}}, "of optimiser must be numbers, words or truth values"),
+        ({"objectives": ["parameters"]}, "ranks by nmae; write 'pruner: none'"),
         ({"search": {"units": {"low": "few", "high": 3}}}, "low = 'few' of the range of units is not a number"),
         ({"search": {"units": [8]}}, r"choices = \[8\] must be at least two different values"),
         ({"search": {"units": [8, 5000]}}, "units = 5000 is out of range"),
@@ -70,7 +80,7 @@ def test_numbers_that_yaml_takes_for_text(tmp_path):
         ({"hours": -1}, "hours = -1 is out of range"),
         ({"objectives": []}, "objectives = .. must be a list"),
         ({"objectives": ["nmae", "speed"]}, "objective = 'speed' is not known"),
-        ({"objectives": ["nmae", "parameters"]}, "write 'pruner: none' for several"),
+        ({"objectives": ["nmae", "parameters"]}, "ranks by nmae; write 'pruner: none'"),
         ({"objectives": ["nmae", "parameters"], "pruner": "none", "sampler": "cma-es"}, "take nsga2 or tpe"),
         ({"search": {"units": [8, 16]}, "sampler": "cma-es"}, "sampler = 'cma-es' varies numbers alone"),
         ({"gpus": -0.5}, "gpus = -0.5 is out of range"),
@@ -92,5 +102,5 @@ def test_files_that_are_none(tmp_path):
 
 
 def test_budgets_and_resources_are_not_of_the_recipe():
-    assert plan(trials=9, hours=1.0, cpus=2, concurrent=3).recipe() == plan().recipe()
+    assert plan(trials=9, hours=1.0, cpus=2, concurrent=3, dataset="/moved/data").recipe() == plan().recipe()
     assert plan(seed=1).recipe() != plan().recipe()

@@ -11,7 +11,7 @@ from slow_study import PLAN, Formula, drive
 from memflux.errors import DataError, InvalidValue
 from memflux.platform.tuning.executor_serial import SerialTrials
 from memflux.platform.tuning.plan import SAMPLERS, Plan
-from memflux.platform.tuning.study import JOURNAL, Look, Study, best_trials, chosen_trial, ended, read, tally
+from memflux.platform.tuning.study import ATTEMPTS, JOURNAL, Look, Study, best_trials, chosen_trial, ended, read, tally
 
 
 def changed(**changes):
@@ -73,6 +73,29 @@ def test_every_sampler_goes_on_where_it_was(sampler, tmp_path):
     for trials in (13, 16):
         drive(halves, SerialTrials(), plan=changed(sampler=sampler, pruner="none", trials=trials))
     assert told(halves) == told(whole)
+
+
+def test_hyperband_goes_on_where_it_was(tmp_path):
+    plan = changed(pruner="hyperband", trials=24)
+    drive(tmp_path / "whole", SerialTrials(), plan=plan)
+    for trials in (9, 17, 24):
+        drive(tmp_path / "parts", SerialTrials(), plan=changed(pruner="hyperband", trials=trials))
+    assert told(tmp_path / "parts") == told(tmp_path / "whole")
+
+
+def test_a_trial_that_takes_its_driver_down_again_and_again_fails(tmp_path):
+    class Deadly(Formula):
+        def looks(self, task, group=None):
+            if task.number == 2:
+                raise Death
+            yield from super().looks(task)
+
+    for _ in range(ATTEMPTS):
+        with pytest.raises(Death):
+            drive(tmp_path, SerialTrials(), Deadly)
+    state = drive(tmp_path, SerialTrials(), Deadly)
+    assert (state.ended, state.failed) == (PLAN.trials, 1)
+    assert ended(read(tmp_path)[1].get_trials()[2]).failure.startswith("begun 5 times, it never got any further")
 
 
 @pytest.mark.parametrize("pruner", ["asha", "median", "hyperband"])
@@ -186,6 +209,16 @@ def test_the_journal_opens_in_optuna_as_it_is(tmp_path):
     assert study.metric_names == ["nmae"]
 
 
+def test_no_trial_is_ended_late(tmp_path):
+    with Study.hold(tmp_path, changed(pruner="median"), "hash") as study:
+        for error in (0.1, 0.1, 0.1, 0.1, 0.1, 0.1):
+            task = study.next()
+            study.tell(task.number, Look(percent=80, epochs=8, error=error))
+            study.tell(task.number, Look(percent=100, epochs=10, error=error, values=(error,)))
+        last = study.next().number
+        assert not study.tell(last, Look(percent=80, epochs=8, error=9.0))
+
+
 def test_half_a_line_and_a_lock_of_a_killed_driver(tmp_path, calm):
     drive(tmp_path, SerialTrials(), plan=changed(trials=5))
     with (tmp_path / JOURNAL).open("a") as file:
@@ -210,6 +243,12 @@ def test_folders_that_are_refused(tmp_path):
         Study.hold(tmp_path / "s", PLAN, "hash"),
     ):
         pass
+    (tmp_path / "file").touch()
+    with pytest.raises(InvalidValue, match="holds no study"):
+        drive(tmp_path / "file", SerialTrials())
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / ".lock").touch()  # all that a driver left which was killed at once
+    assert drive(tmp_path / "begun", SerialTrials(), plan=changed(trials=1)).ended == 1
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "thesis.tex").touch()
     with pytest.raises(InvalidValue, match="holds no study"):

@@ -71,6 +71,16 @@ def test_an_interrupted_trial_tells_all_again_and_ends_the_same(data, after, tmp
     assert not list(tmp_path.iterdir())
 
 
+def test_a_checkpoint_of_another_training_is_begun_again(data, tmp_path):
+    kept = job(data, checkpoints=str(tmp_path))
+    whole = list(kept.looks(task()))
+    for content in (b"half a file", (tmp_path / "000003.training").read_bytes()):
+        (tmp_path / "000003.training").write_bytes(content)
+        seed = Task(number=3, settings=SETTINGS, seed=6)
+        assert list(kept.looks(seed))[-1].values == list(job(data).looks(seed))[-1].values
+    assert len(whole) == 9
+
+
 def test_settings_that_cannot_be_trained_are_a_failure_with_its_reason(data):
     (end,) = job(data).looks(task(width=0))
     assert "width = 0 is out of range" in end.failure

@@ -5,7 +5,6 @@ finished one. Here search and scheduler are two doors to one `Study`, the same a
 """
 
 import dataclasses
-import functools
 import logging
 import math
 import os
@@ -19,7 +18,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from memflux.errors import ServiceError
+from memflux.errors import InvalidValue, ServiceError
 from memflux.platform.cluster import local_cluster, private_folder
 from memflux.platform.processes import Processes, run_on
 from memflux.platform.tuning.study import Look, Study, Task
@@ -44,7 +43,12 @@ class RayTrials:
         self.workers, self.address = workers, address
 
     def run(self, study: Study, work: Work, stopped: Callable[[], bool], on_look: Callable[[], None]) -> None:
-        """Until the budget is spent or `stopped()`: then trials under way go on from their checkpoints next time."""
+        """Until the budget is spent or `stopped()`: then trials under way go on from their checkpoints next time.
+
+        Raises InvalidValue where there is no room for a trial, ServiceError where trials cannot begin.
+        """
+        if (self.address or "").startswith("ray://"):
+            raise InvalidValue(f"address = {self.address!r} leads to Ray's client, not to Ray; give host:port.")
         os.environ.update(ENVIRONMENT)
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what trials die of is in the journal
         with (
@@ -67,10 +71,7 @@ class RayTrials:
                 ),
             )  # fmt: skip
             tuner.fit()
-            if search.broken:
-                raise ServiceError(
-                    f"trials die before they begin: {search.broken}; is memflux installed on every node?"
-                )
+            search.close()
 
 
 class _Shared:
@@ -89,6 +90,7 @@ class TuneTrial(tune.Trainable):
     def setup(self, config: dict[str, Any], work: Work) -> None:  # type: ignore[override]
         """Called in each process, once; the data set lies in the node's shared memory."""
         self.work = work
+        self.shared: ray.ObjectRef | None = None
         self.looks: Generator[Look, None, None] | None = None
         self.reset_config(config)
 
@@ -99,7 +101,8 @@ class TuneTrial(tune.Trainable):
         if config["processes"] is None:
             self.looks = self.work.looks(task)
         else:
-            self.looks = run_on(Processes(**config["processes"]), functools.partial(self.work.looks, task))
+            self.shared = self.shared or ray.put(self.work)  # once an actor, not once a trial
+            self.looks = run_on(Processes(**config["processes"]), _Ranks(self.shared, task), attempts=1)
         return True
 
     def step(self) -> dict[str, Any]:
@@ -114,6 +117,17 @@ class TuneTrial(tune.Trainable):
             self.looks.close()
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Ranks:
+    """What each process of a trial does."""
+
+    shared: ray.ObjectRef
+    task: Task
+
+    def __call__(self, group: Any) -> Generator[Look, None, None]:
+        return ray.get(self.shared).looks(self.task, group)
+
+
 class _Search(_Shared, Searcher):
     """Hands out the trials of the study, and tells it how they ended."""
 
@@ -122,7 +136,7 @@ class _Search(_Shared, Searcher):
         self.study, self.work, self.room, self.on_look = study, work, room, on_look
         self.running: dict[str, int] = {}
         self.broken = ""  # what trials die of before they say anything
-        self._spoken = False  # whether a trial has said anything
+        self._spoken = study.tally().ended > 0  # whether a trial has said anything
         self._false_starts: list[tuple[int, str]] = []  # trials that died before that, and of what
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
@@ -162,12 +176,20 @@ class _Search(_Shared, Searcher):
             self._spoken = True
             for other, reason in self._false_starts:
                 self._fail(other, reason)
+            self._false_starts.clear()
         look = Look(**{name: result[name] for name in names})
         ended = self.study.tell(number, look)
         if ended:
             self.work.forget(self.running.pop(trial_id))
         self.on_look()
         return ended
+
+    def close(self) -> None:
+        """Once the run is over. Raises ServiceError where three trials died, and none has ever said a word."""
+        if self.broken:
+            raise ServiceError(f"trials die before they begin: {self.broken}; is memflux installed on every node?")
+        for number, reason in self._false_starts:
+            self._fail(number, reason)
 
     def _fail(self, number: int, reason: str) -> None:
         self.study.fail(number, reason)
@@ -246,9 +268,15 @@ def _resources(study: Study) -> dict[str, float]:
 
 
 def _room(study: Study) -> int:
-    """Trials that the cluster holds at a time."""
-    plan, there = study.plan, ray.cluster_resources()
-    rooms = [there.get("CPU", 1.0) / (plan.cpus * plan.processes)]
-    if plan.gpus:
-        rooms.append(there.get("GPU", 0.0) / (plan.gpus * plan.processes))
-    return max(1, min(math.floor(min(rooms)), plan.concurrent or 10**9))
+    """Trials that the cluster holds at a time. Raises InvalidValue where it holds none: Ray would wait for ever."""
+    plan = study.plan
+    each = {"CPU": plan.cpus, **({"GPU": plan.gpus} if plan.gpus else {})}
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    slots = sum(math.floor(min(node.get(name, 0.0) / amount for name, amount in each.items())) for node in nodes)
+    if slots < plan.processes:
+        wanted = " and ".join(f"{amount:g} {name}" for name, amount in each.items())
+        raise InvalidValue(
+            f"a trial asks for {plan.processes} processes with {wanted} each and this Ray has room for {slots}; lower "
+            "processes, cpus or gpus, or give the --address of a larger cluster."
+        )
+    return min(slots // plan.processes, plan.concurrent or slots)

@@ -31,7 +31,7 @@ TREES = {"n_estimators": 200, "max_depth": 3, "learning_rate": 0.05, "subsample"
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Importances:
-    """Three rankings of the same settings, each adding up to 1."""
+    """Three rankings of the same settings, each adding up to 1, or all zero where nothing matters."""
 
     names: tuple[str, ...]
     variance: Float[np.ndarray, " P"]
@@ -166,4 +166,4 @@ def _number(distribution: BaseDistribution, value: Any) -> int | float:
 
 def _shares(values: np.ndarray) -> Float[np.ndarray, " P"]:
     total = values.sum()
-    return values / total if total > 0 else np.full(len(values), 1.0 / len(values))
+    return values / total if total > 0 else np.zeros(len(values))

@@ -132,8 +132,8 @@ class Plan(Section):
     def _fits(self) -> Self:
         if all(getattr(self, name) is None for name in BUDGETS):
             raise InvalidValue(f"the study has no end; give one of {', '.join(BUDGETS)}.")
-        if len(self.objectives) > 1 and self.pruner != "none":
-            raise InvalidValue(f"pruner = {self.pruner!r} ranks by one objective; write 'pruner: none' for several.")
+        if self.objectives != ("nmae",) and self.pruner != "none":
+            raise InvalidValue(f"pruner = {self.pruner!r} ranks by nmae; write 'pruner: none' for other objectives.")
         if len(self.objectives) > 1 and self.sampler == "cma-es":
             raise InvalidValue("sampler = 'cma-es' lowers one objective; take nsga2 or tpe for several.")
         if isinstance(self.search, str) and PRESETS[self.search].model != self.model:
@@ -159,8 +159,8 @@ class Plan(Section):
         return {**preset, **self.fixed}
 
     def recipe(self) -> dict[str, Any]:
-        """What the trials depend on, JSON-ready: it must not change while the study is under way."""
-        return {k: v for k, v in self.model_dump(mode="json").items() if k not in MAY_CHANGE}
+        """What the trials depend on and must not change, JSON-ready; the data set is known by its hash."""
+        return {k: v for k, v in self.model_dump(mode="json").items() if k not in (*MAY_CHANGE, "dataset")}
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Self:
@@ -188,7 +188,7 @@ class Plan(Section):
                 lines += [f"{f'{name}:':<30}  # {_COMMENTS[name]}"]
                 lines += [f"  {line}" for line in yaml.safe_dump(value, sort_keys=False).splitlines()]
             else:
-                text = yaml.safe_dump(value, default_flow_style=True).splitlines()[0]
+                text = yaml.safe_dump(value, default_flow_style=True, width=10**9).splitlines()[0]
                 lines.append(f"{f'{name}: {text}':<30}  # {_COMMENTS[name]}")
         return "\n".join(lines) + "\n"
 
@@ -196,14 +196,16 @@ class Plan(Section):
 def _setting(name: str, value: object) -> Setting:
     """A line of `search`: a list of choices, or a range."""
     if isinstance(value, list | tuple):
+        if not all(isinstance(v, int | float | str | bool) for v in value):
+            raise InvalidValue(f"choices = {value!r} of {name} must be numbers, words or truth values.")
         return Among(values=tuple(_plain(v) for v in value))
     fields = mapping(f"search, {name}", value)
     check_names(f"key of the range of {name}", fields, ("low", "high", "log", "step"))
     if missing := {"low", "high"} - set(fields):
         raise InvalidValue(f"the range of {name} has no {sorted(missing)[0]}; write {{low: ..., high: ...}}.")
     plain = {k: _plain(v) for k, v in fields.items()}
-    for key in ("low", "high", "step"):
-        if isinstance(plain.get(key), str | bool | list | dict):
+    for key in ("low", "high", *(("step",) if plain.get("step") is not None else ())):
+        if isinstance(plain[key], bool) or not isinstance(plain[key], int | float):
             raise InvalidValue(f"{key} = {plain[key]!r} of the range of {name} is not a number; write one.")
     check_bool(f"log of the range of {name}", plain.get("log", False))
     return Between(**plain)

@@ -23,15 +23,17 @@ from optuna.trial import FrozenTrial, TrialState
 from memflux import __version__
 from memflux.errors import DataError, InvalidValue
 from memflux.folder import Folder
-from memflux.platform.lock import hold
+from memflux.platform.lock import LOCK, hold
 from memflux.platform.tuning.plan import Plan
 from memflux.training.search_space import Among, Setting, Value
 
 JOURNAL = "journal.log"
 STUDY = "study.yaml"
-ENDED = "ended"  # attribute of a trial
+ENDED, BEGUN = "ended", "begun"  # attributes of a trial
 NAME = "memflux"  # of the study within its journal
 FIRST, FACTOR = 10, 3  # percent of a training after which asha compares, and of how many trials it keeps one
+LATEST = 60  # percent of a training after which no trial is ended: what is left costs less than what was spent
+ATTEMPTS = 5  # times that a trial is begun without getting any further
 RANDOM = 10  # trials before a sampler learns from them
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -113,6 +115,7 @@ class Study:
     def __init__(self, plan: Plan, study: optuna.Study) -> None:
         self.plan, self.optuna = plan, study
         self._settings = plan.settings()
+        self.last_failure = ""
         self._trials: dict[int, optuna.Trial] = {}
         self._last: dict[int, Look] = {}
         self._seen: dict[int, int] = {}  # percent that a trial was at when it was interrupted
@@ -134,7 +137,8 @@ class Study:
         Raises InvalidValue where the folder holds a study of another plan or data set, DataError where it is held
         or damaged.
         """
-        if folder.exists() and not (folder / JOURNAL).exists() and any(folder.iterdir()):
+        strange = folder.exists() and (not folder.is_dir() or {entry.name for entry in folder.iterdir()} - {LOCK})
+        if strange and not (folder / JOURNAL).exists():
             raise InvalidValue(f"{folder} exists and holds no study; give a new or empty folder.")
         folder.mkdir(parents=True, exist_ok=True)
         with hold(Folder.at(str(folder))):
@@ -146,11 +150,10 @@ class Study:
     def next(self) -> Task | None:
         """The next trial: one that was interrupted, or a new one; None once the budget is spent."""
         if self._stale:
-            frozen = self._stale.pop(0)
-            self._reseed(frozen.number)
-            # Optuna has no public way from a trial that is under way to one that can be told of
-            trial = optuna.Trial(self.optuna, frozen._trial_id)
-            self._seen[frozen.number] = frozen.last_step or 0
+            again = self._again(self._stale.pop(0))
+            if again is None:
+                return self.next()
+            trial = again
         elif self._spent():
             return None
         else:
@@ -162,6 +165,22 @@ class Study:
         self._trials[trial.number] = trial
         settings = {**self.plan.held(), **trial.params}
         return Task(number=trial.number, settings=settings, seed=_seed(self.plan.seed, trial.number, 1))
+
+    def _again(self, frozen: FrozenTrial) -> optuna.Trial | None:
+        """A trial that was under way; None where it was begun so often without getting on that it now has failed."""
+        self._reseed(frozen.number)
+        # Optuna has no public way from a trial that is under way to one that can be told of
+        trial = optuna.Trial(self.optuna, frozen._trial_id)
+        step, times = frozen.user_attrs.get(BEGUN, (0, 1))
+        reached = frozen.last_step or 0
+        times = times + 1 if reached == step else 1
+        trial.set_user_attr(BEGUN, (reached, times))
+        self._seen[frozen.number] = reached
+        if times <= ATTEMPTS:
+            return trial
+        self._trials[frozen.number] = trial
+        self.fail(frozen.number, f"begun {ATTEMPTS} times, it never got any further; it may take its process down")
+        return None
 
     def tell(self, number: int, look: Look) -> bool:
         """Write down what a trial says; whether it should end here."""
@@ -176,7 +195,7 @@ class Study:
         if look.percent > seen:
             trial.report(look.error, look.percent)
             self._seen[number] = look.percent
-        if look.percent < seen or not trial.should_prune():
+        if look.percent < seen or look.percent > LATEST or not trial.should_prune():
             return False
         self._close(number, look, TrialState.PRUNED)
         return True
@@ -200,6 +219,7 @@ class Study:
         )
 
     def _finish(self, number: int, look: Look) -> None:
+        self.last_failure = look.failure or self.last_failure
         self._close(number, look, TrialState.FAIL if look.failure else TrialState.COMPLETE)
 
     def _close(self, number: int, look: Look, state: TrialState) -> None:
@@ -247,7 +267,7 @@ def tally(study: optuna.Study) -> Tally:
         pruned=count[TrialState.PRUNED],
         failed=count[TrialState.FAIL],
         running=count[TrialState.RUNNING],
-        epochs=sum(ended(t).epochs for t in trials),
+        epochs=sum(ended(t).epochs for t in trials if t.state.is_finished()),
         best=None if best is None else best.values[0],
         best_number=None if best is None else best.number,
     )
@@ -291,6 +311,8 @@ def _open(folder: Path, plan: Plan) -> optuna.Study:
         if journal.stat().st_size:
             study = _load(folder)
             study.pruner = _pruner(plan.pruner)
+            # hyperband has no brackets before it is first asked, and the next trial would be drawn without them
+            study.pruner.prune(study, optuna.trial.create_trial(value=0.0))
             return study
     return optuna.create_study(
         storage=JournalStorage(JournalFileBackend(str(journal))),
@@ -323,16 +345,14 @@ def _claim(
     mine: dict[str, Any] = {"recipe": plan.recipe(), "dataset_hash": dataset_hash}
     there = study.user_attrs.get("study")
     if there is None:
+        known = {k: defaults[k] for k, setting in plan.settings().items() if k in defaults and defaults[k] in setting}
+        if known and plan.sampler != "random" and not study.get_trials(deepcopy=False):
+            study.enqueue_trial(known)
         study.set_user_attr("study", mine)
         study.set_user_attr("memflux", __version__)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             study.set_metric_names(list(plan.objectives))
-        inside = {
-            name: defaults[name] for name, s in plan.settings().items() if name in defaults and defaults[name] in s
-        }
-        if inside and plan.sampler != "random":
-            study.enqueue_trial(inside)
         return
     there = json.loads(json.dumps(there))
     if there["dataset_hash"] != dataset_hash:

@@ -4,10 +4,13 @@ import dataclasses
 import itertools
 import math
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import torch
+
+from memflux.errors import DataError
 from memflux.platform.tuning.study import Look, Task
 from memflux.training.data import SplitCurves
 from memflux.training.loop import Training
@@ -48,22 +51,22 @@ class Job:
 
         Looks from before an interruption are told again, as whoever listens may have missed them.
         """
-        began = time.perf_counter()
-        trainer: Trainer | None = None
+        training: Training | None = None
         told = 0
         try:
-            training = self._training(task, group)
-            trainer = training.trainer
-            for _ in itertools.chain(training.steps(), (None,)):  # a training that had ended has no steps left
-                for step in trainer.history[told:]:
-                    yield _look(trainer, began, step.epoch, step.validation)
-                told = len(trainer.history)
-            values = self._values(trainer)
-        except Exception as error:  # noqa: BLE001 - whatever a trial dies of is its result
+            training, steps = self._begun(task, group)
+            for _ in steps:
+                for step in training.trainer.history[told:]:
+                    yield _look(training, step.epoch, step.validation)
+                told = len(training.trainer.history)
+            values = self._values(training)
+        except Exception as error:
+            if group is not None:
+                raise  # the other ranks would wait for this one
             failure = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-            yield _look(trainer, began, failure=failure)
+            yield _look(training, failure=failure)
         else:
-            yield _look(trainer, began, trainer.epoch, trainer.best, values=values)
+            yield _look(training, training.trainer.epoch, training.trainer.best, values=values)
 
     def forget(self, number: int) -> None:
         """Remove the checkpoint of a trial that is over."""
@@ -74,39 +77,54 @@ class Job:
     def _checkpoint(self, number: int) -> Path | None:
         return None if self.checkpoints is None else Path(self.checkpoints) / f"{number:06d}.training"
 
+    def _begun(self, task: Task, group: "ProcessGroup | None") -> tuple[Training, Iterator[object]]:
+        """The training, and its steps with one thing more after the last: one that had ended has none left."""
+        training = self._training(task, group)
+        steps = training.steps()
+        try:
+            first = next(steps, None)
+        except DataError:  # the checkpoint is of another version, or was cut
+            self.forget(task.number)
+            training = self._training(task, group)
+            steps = training.steps()
+            first = next(steps, None)
+        return training, itertools.chain((first,), steps, (None,))
+
     def _training(self, task: Task, group: "ProcessGroup | None") -> Training:
         config, schedule = configured(self.model, task.settings, len(self.data.curves), self.data.space.drive)
         schedule = dataclasses.replace(schedule, threads=self.threads)
         return Training(self.data, config, schedule, task.seed, self.device, self._checkpoint(task.number), group=group)
 
-    def _values(self, trainer: Trainer) -> tuple[float, ...]:
+    def _values(self, training: Training) -> tuple[float, ...]:
         """Of the objectives, once the training is over."""
+        trainer = training.trainer
         if not math.isfinite(trainer.best):
             raise ArithmeticError(f"no validation error was finite in {trainer.epoch} epochs")
         measure: dict[str, Callable[[], float]] = {
             "nmae": lambda: trainer.best,
             "parameters": lambda: float(_weights(trainer)),
-            "inference_time": lambda: _seconds_a_curve(trainer),
+            "inference_time": lambda: _seconds_a_curve(training),
         }
         return tuple(measure[name]() for name in self.objectives)
 
 
 def _look(
-    trainer: Trainer | None,
-    began: float,
+    training: Training | None,
     epoch: int = 0,
     error: float = math.nan,
     values: tuple[float, ...] | None = None,
     failure: str = "",
 ) -> Look:
+    if training is None:
+        return Look(percent=0, epochs=0, error=error, failure=failure)
     return Look(
-        percent=0 if trainer is None else 100 * epoch // trainer.epochs,
-        epochs=epoch if trainer is None or not failure else trainer.epoch,
+        percent=100 * epoch // training.trainer.epochs,
+        epochs=training.trainer.epoch if failure else epoch,
         error=error,
         values=values,
         failure=failure,
-        seconds=time.perf_counter() - began,
-        weights=0 if trainer is None else _weights(trainer),
+        seconds=training.spent,
+        weights=_weights(training.trainer),
     )
 
 
@@ -114,11 +132,16 @@ def _weights(trainer: Trainer) -> int:
     return sum(p.numel() for p in trainer.module.parameters())
 
 
-def _seconds_a_curve(trainer: Trainer) -> float:
-    """Of the validation set in one batch, scaling and all."""
+@torch.no_grad()
+def _seconds_a_curve(training: Training) -> float:
+    """Of scaled parameters to currents in A, for the validation set in one batch; the quickest of some runs."""
+    trainer = training.trainer
+    unit, voltage, _ = trainer.validation.at(slice(None))
+    trainer.module.eval()
     seconds = []
-    for _ in range(TIMED):
-        began = time.perf_counter()
-        trainer.validation_error()
-        seconds.append(time.perf_counter() - began)
+    with training.own_state():
+        for _ in range(TIMED):
+            began = time.perf_counter()
+            trainer.outputs.unscale(*(x.double().cpu().numpy() for x in trainer.module(unit, voltage)))
+            seconds.append(time.perf_counter() - began)
     return min(seconds) / len(trainer.validation)

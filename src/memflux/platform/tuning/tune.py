@@ -9,13 +9,14 @@ from typing import Protocol
 
 from memflux.dataset import Dataset
 from memflux.errors import InvalidValue
+from memflux.platform.launching.command import absolute
 from memflux.platform.signals import stop_on_signals
 from memflux.platform.tuning.plan import Plan
 from memflux.platform.tuning.study import Study, Tally
 from memflux.platform.tuning.trial import Job, Work
 from memflux.space import Space
 from memflux.training.data import FRACTIONS, SplitCurves, split_curves
-from memflux.training.search_space import defaults_of
+from memflux.training.search_space import check_search, defaults_of
 
 CHECKPOINTS = "trials"
 
@@ -34,6 +35,7 @@ class Outcome:
 
     tally: Tally
     stopped: bool  # before the budget was spent
+    last_failure: str  # of a trial, the reason
 
 
 def run(
@@ -53,7 +55,9 @@ def run(
     end = None if seconds is None else time.monotonic() + seconds
     with contextlib.ExitStack() as stack:
         asked = stack.enter_context(stop_on_signals(on_stop))
+        plan = Plan(**{**plan.model_dump(), "dataset": absolute(plan.dataset)})  # wherever it is read from later
         data, content = curves_of(plan)
+        check_search(plan.model, plan.settings(), plan.held(), len(data.curves), data.space.drive)
         defaults = defaults_of(plan.model, len(data.curves), data.space.drive)
         study = stack.enter_context(Study.hold(out, plan, content, defaults))
         job = Job(
@@ -74,7 +78,9 @@ def run(
 
         trials.run(study, job, stopped, on_look)
         tally = study.tally()
-        return Outcome(tally=tally, stopped=tally.running > 0 or (stopped() and study.open))
+        return Outcome(
+            tally=tally, stopped=tally.running > 0 or (stopped() and study.open), last_failure=study.last_failure
+        )
 
 
 def curves_of(plan: Plan) -> tuple[SplitCurves, str]:
