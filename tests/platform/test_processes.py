@@ -3,7 +3,7 @@
 import pytest
 
 from memflux.compact import CompactModel
-from memflux.errors import ServiceError
+from memflux.errors import InvalidValue, ServiceError
 from memflux.platform.cluster import local_cluster
 from memflux.platform.processes import Processes, fit_on
 from memflux.space import Space
@@ -58,6 +58,15 @@ def test_a_pause_and_the_rest_are_the_whole(data, tmp_path):
         fit_on(TWO, data, config, schedule, 3, lambda _: None, checkpoint=file, seconds=0.0)
     rest = fit_on(TWO, data, config, schedule, 3, lambda _: None, checkpoint=file)
     assert [step["epoch"] for step in rest.record["history"]] == [1, 2, 3, 4]
+
+
+def test_more_than_there_is_is_refused(data):
+    for asked, words in (
+        (Processes(count=3), "processes = 3 need 3 CPU and this Ray has 2"),
+        (Processes(count=2, gpus=1.0), "need 2 GPU"),
+    ):
+        with pytest.raises(InvalidValue, match=words):
+            fit_on(asked, data, None, None, 0, lambda _: None)
 
 
 @pytest.mark.slow

@@ -95,8 +95,6 @@ def _on_processes(
     show: "Callable[[Step], None]",
 ) -> "Surrogate":
     """On a Ray of its own: as many cores, or GPUs of this machine."""
-    import torch
-
     from memflux.training.data import split_curves
     from memflux.training.loop import tested
 
@@ -109,8 +107,6 @@ def _on_processes(
         ) from None
     curves = split_curves(data.devices, data.drive, data.traces, space, samples=samples)
     each = Processes(count=count, gpus=1.0 if device == "cuda" else 0.0)
-    if device == "cuda" and torch.cuda.device_count() < count:
-        raise InvalidValue(f"processes = {count} and there are {torch.cuda.device_count()} GPUs; give one to each.")
     with local_cluster(count):
         surrogate = fit_on(each, curves, config, schedule, seed, show, data.content_hash, checkpoint, seconds)
     return tested(surrogate, data.devices, data.drive, data.traces)

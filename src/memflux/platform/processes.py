@@ -16,7 +16,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from torch.distributed import ProcessGroup
 
-from memflux.errors import ServiceError, check_integer
+from memflux.errors import InvalidValue, ServiceError, check_integer
 from memflux.platform import relay
 from memflux.platform.environment import WORKER_ENVIRONMENT
 from memflux.training.data import SplitCurves
@@ -105,6 +105,13 @@ def fit_on(
     rank draws by itself. The checkpoint must lie where the machine of rank 0 sees it. Raises `Paused` after
     `seconds`, and what `run_on` raises.
     """
+    there = ray.cluster_resources()
+    for name, each in (("CPU", processes.cpus), ("GPU", processes.gpus)):
+        if processes.count * each > there.get(name, 0.0):  # Ray would wait for them for ever
+            raise InvalidValue(
+                f"processes = {processes.count} need {processes.count * each:g} {name} and this Ray has "
+                f"{there.get(name, 0.0):g}; ask for fewer."
+            )
     work = _Fit(
         data, config, schedule, seed, "cuda" if processes.gpus else "cpu",
         None if checkpoint is None else str(checkpoint.absolute()), seconds, dataset_hash,
