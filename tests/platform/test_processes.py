@@ -33,7 +33,7 @@ def cluster():
     ("model", "settings"),
     [
         pytest.param("spectral", {"width": 16, "layers": 2}, marks=pytest.mark.slow),
-        ("lstm", {"units": 8, "dropout": 0.0}),
+        pytest.param("lstm", {"units": 8, "dropout": 0.0}, marks=pytest.mark.slow),
         pytest.param("hybrid", {"units": 8, "dropout": 0.0}, marks=pytest.mark.slow),
         pytest.param("neural_ode", {"width": 8, "stride": 2}, marks=pytest.mark.slow),
     ],

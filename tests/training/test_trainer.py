@@ -79,7 +79,7 @@ def test_a_gradient_that_overflows_is_left_out_and_counted(monkeypatch):
 
 
 def test_a_validation_error_that_overflows_is_kept_as_none(monkeypatch, tmp_path):
-    monkeypatch.setattr(Trainer, "_error", lambda self: float("inf") if self.epoch == 2 else 1.0)
+    monkeypatch.setattr(Trainer, "validation_error", lambda self: float("inf") if self.epoch == 2 else 1.0)
     surrogate = trained()
     surrogate.save(tmp_path / "s")  # JSON has no infinity
     history = Surrogate.load(tmp_path / "s").record["history"]

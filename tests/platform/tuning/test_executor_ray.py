@@ -60,6 +60,7 @@ def test_a_process_that_is_killed_is_replaced(tmp_path, calm):
     assert told(tmp_path / "s") == calm
 
 
+@pytest.mark.slow
 def test_a_trial_that_kills_its_process_again_and_again_fails(tmp_path):
     plan = changed(trials=5)
     state = drive(tmp_path / "s", RayTrials(), lambda: Fatal(tmp_path, 99), plan)
