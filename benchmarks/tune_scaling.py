@@ -42,13 +42,13 @@ class Sleeper:
 
 def concurrent(quick: bool) -> Iterator[Row]:
     """two concurrent trials against one"""
-    count = 4 if quick else 12
+    count = 4 if quick else 8
     name = "5d-parametric"
     published.dataset(name, 512)
     plan = Plan(
         model="lstm", dataset=str(published.CACHE / name), curves=512, samples=40, sampler="random", pruner="none",
         search={"learning_rate": {"low": 1e-3, "high": 1e-1, "log": True}}, trials=count,
-        fixed={"epochs": 5 if quick else 25, "batch_size": 32},
+        fixed={"epochs": 5 if quick else 20, "batch_size": 32},
     )  # fmt: skip
     job = Job(model="lstm", data=curves_of(plan)[0], objectives=("nmae",))
     with local_cluster(2):
@@ -64,7 +64,7 @@ def concurrent(quick: bool) -> Iterator[Row]:
 
 def overhead(quick: bool) -> Iterator[Row]:
     """overhead a trial of 20 s"""
-    count = 2 if quick else 6
+    count = 2 if quick else 4
     work = Sleeper(seconds=2.0 if quick else LONG_S, looks_a_trial=60)
     with local_cluster(2):
         _study(_plan(2), Sleeper(seconds=0.0, looks_a_trial=60), RayTrials(), 1)
@@ -93,12 +93,12 @@ def _plan(count: int, **changes: str) -> Plan:
     return Plan(**{**settings, "search": search, **changes})
 
 
-def _study(plan: Plan, work: Work, trials: Trials, concurrent: int, **changes: int) -> float:
+def _study(plan: Plan, work: Work, executor: Trials, concurrent: int, **changes: int) -> float:
     """Seconds from the first thing that a trial says to the last."""
     plan = Plan(**{**plan.model_dump(), "concurrent": concurrent, **changes})
     told: list[float] = []
     with tempfile.TemporaryDirectory() as folder, Study.hold(Path(folder) / "s", plan, "") as study:
-        trials.run(study, work, lambda: False, lambda: told.append(time.perf_counter()))
+        executor.run(study, work, lambda: False, lambda: told.append(time.perf_counter()))
         assert study.tally().complete == plan.trials
     return told[-1] - told[0]
 
