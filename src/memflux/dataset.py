@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pyarrow as pa
+from jaxtyping import Bool
 
 from memflux import designs
 from memflux.device import QUANTITIES, Devices
@@ -167,6 +168,13 @@ class Dataset:
                 variables[name] = (("device", "sample"), values, {"units": unit})
         phase = np.arange(self.traces.time.shape[1]) / self.manifest.samples
         return xarray.Dataset(variables, coords={"device": self.index, "phase": ("sample", phase)})
+
+    def take(self, rows: Bool[np.ndarray, " B"] | slice) -> Self:
+        """Some of its rows, with the manifest of the whole."""
+        drive = self.drive.for_batch(len(self))[rows]
+        return dataclasses.replace(
+            self, rows=self.rows[rows], devices=self.devices[rows], drive=drive, traces=self.traces[rows]
+        )
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -191,13 +191,7 @@ def _part(data: "Dataset", predict: "Surrogate", part: str) -> "Dataset":
     chosen = split(data.devices, data.drive, predict.record["fractions"]).test
     if not chosen.any():
         raise InvalidValue(f"none of the {len(data)} devices falls into the test part; give --part all.")
-    return dataclasses.replace(
-        data,
-        rows=data.rows[chosen],
-        devices=data.devices[chosen],
-        drive=data.drive.for_batch(len(data))[chosen],
-        traces=data.traces[chosen],
-    )
+    return data.take(chosen)
 
 
 def _check_evaluation(out: Path) -> None:

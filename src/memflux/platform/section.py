@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Mapping
-from typing import ClassVar, Self
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import pydantic
+import yaml
 
 from memflux.errors import InvalidValue, check_names
 
@@ -26,6 +28,34 @@ class Section(pydantic.BaseModel):
             super().__init__(**fields)
         except pydantic.ValidationError as error:
             raise InvalidValue(_sentence(type(self), error)) from None
+
+    @classmethod
+    def fields_from_yaml(cls, path: str | Path, command: str) -> dict[str, Any]:
+        """What a file of this kind holds by name; `command` is the one that writes such files. Raises InvalidValue."""
+        try:
+            fields = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InvalidValue(
+                f"{path} cannot be read: {error.strerror}; give the path of a {cls.section_title} file."
+            ) from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise InvalidValue(f"{path} is not YAML: {' '.join(str(error).split())}.") from None
+        if not isinstance(fields, dict) or not all(isinstance(key, str) for key in fields):
+            raise InvalidValue(f"{path} does not hold 'key: value' lines; see {command} --help.")
+        return fields
+
+    def yaml_with_comments(self, heading: str) -> str:
+        """The file, each line with its comment, below a heading."""
+        lines = [f"# {heading}"]
+        for name, value in self.model_dump(mode="json").items():
+            comment = self.section_comments[name]
+            if isinstance(value, dict) and value:
+                lines += [f"{f'{name}:':<30}  # {comment}"]
+                lines += [f"  {line}" for line in yaml.safe_dump(value, sort_keys=False).splitlines()]
+            else:
+                text = yaml.safe_dump(value, default_flow_style=True, width=10**9).splitlines()[0]
+                lines.append(f"{f'{name}: {text}':<30}  # {comment}")
+        return "\n".join(lines) + "\n"
 
     @classmethod
     def read(cls, what: str, value: object) -> Self:

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import pydantic
-import yaml
 
 from memflux import designs
 from memflux.designs import DESIGNS
 from memflux.device import CONTACT_DENSITIES, Devices
-from memflux.errors import InvalidValue, check_choice, check_integer
+from memflux.errors import check_choice, check_integer
 from memflux.platform.campaigns.own_space import OwnSpace
 from memflux.platform.section import Section
 from memflux.space import PRESETS, Space
@@ -112,27 +111,13 @@ class Campaign(Section):
     @classmethod
     def from_yaml(cls, path: str | Path) -> Self:
         """Read a campaign file; InvalidValue says what in it is wrong."""
-        try:
-            fields = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InvalidValue(f"{path} cannot be read: {error.strerror}; give the path of a campaign file.") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InvalidValue(f"{path} is not YAML: {' '.join(str(error).split())}.") from None
-        if not isinstance(fields, dict) or not all(isinstance(key, str) for key in fields):
-            raise InvalidValue(f"{path} does not hold 'key: value' lines; see memflux campaign new --help.")
-        return cls(**fields)
+        return cls(**cls.fields_from_yaml(path, "memflux campaign new"))
 
     def to_yaml(self) -> str:
         """The campaign file, each field with a comment."""
-        lines = ["# A campaign: see `memflux campaign --help`. Energies in eV, everything else in SI units."]
-        for name, value in self.model_dump().items():
-            if isinstance(value, dict):
-                lines += [f"{f'{name}:':<30}  # {_COMMENTS[name]}"]
-                lines += [f"  {line}" for line in yaml.safe_dump(value, sort_keys=False).splitlines()]
-            else:
-                text = yaml.safe_dump(value, default_flow_style=True).splitlines()[0]
-                lines.append(f"{f'{name}: {text}':<30}  # {_COMMENTS[name]}")
-        return "\n".join(lines) + "\n"
+        return self.yaml_with_comments(
+            "A campaign: see `memflux campaign --help`. Energies in eV, everything else in SI units."
+        )
 
     def recipe(self) -> dict[str, Any]:
         """What the rows depend on, JSON-ready: the part of the manifest that must not change."""

@@ -22,6 +22,7 @@ from sklearn.metrics import r2_score
 from sklearn.model_selection import KFold
 
 from memflux.errors import InvalidValue
+from memflux.platform.tuning.study import value_of
 
 FEWEST = 12  # trials below which no ranking is worth its name
 ENOUGH = 40  # complete trials from which pruned ones are left out
@@ -69,7 +70,7 @@ def importances(trials: Sequence[FrozenTrial], seed: int = 0) -> Importances:
     complete = [t for t in trials if t.state == TrialState.COMPLETE]
     pruned = [t for t in trials if t.state == TrialState.PRUNED and t.intermediate_values]
     used = complete if len(complete) >= ENOUGH else complete + pruned
-    errors = np.array([t.values[0] if t.values else t.intermediate_values[t.last_step or 0] for t in used])
+    errors = np.array([value_of(t) for t in used])
     sound = (errors > 0) & (errors < np.inf)
     used, errors = [t for t, keep in zip(used, sound, strict=True) if keep], errors[sound]
     if len(used) < FEWEST or np.ptp(errors) == 0:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import pydantic
-import yaml
 
 from memflux.errors import InvalidValue, check_bool, check_choice, check_integer, check_names, check_number
 from memflux.platform.section import Section, mapping, number
@@ -165,32 +164,15 @@ class Plan(Section):
     @classmethod
     def from_yaml(cls, path: str | Path) -> Self:
         """Read a study file; InvalidValue says what in it is wrong."""
-        file = Path(path)
-        try:
-            fields = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InvalidValue(f"{path} cannot be read: {error.strerror}; give the path of a study file.") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InvalidValue(f"{path} is not YAML: {' '.join(str(error).split())}.") from None
-        if not isinstance(fields, dict) or not all(isinstance(key, str) for key in fields):
-            raise InvalidValue(f"{path} does not hold 'key: value' lines; see memflux tune new --help.")
-        plan = cls(**fields)
+        plan = cls(**cls.fields_from_yaml(path, "memflux tune new"))
         if "://" in plan.dataset:
             return plan
-        where = (file.absolute().parent / Path(plan.dataset).expanduser()).resolve()
+        where = (Path(path).absolute().parent / Path(plan.dataset).expanduser()).resolve()
         return cls(**{**plan.model_dump(), "dataset": str(where)})
 
     def to_yaml(self) -> str:
         """The study file, each line with a comment."""
-        lines = ["# A hyperparameter study: see `memflux tune --help`."]
-        for name, value in self.model_dump(mode="json").items():
-            if isinstance(value, dict) and value:
-                lines += [f"{f'{name}:':<30}  # {_COMMENTS[name]}"]
-                lines += [f"  {line}" for line in yaml.safe_dump(value, sort_keys=False).splitlines()]
-            else:
-                text = yaml.safe_dump(value, default_flow_style=True, width=10**9).splitlines()[0]
-                lines.append(f"{f'{name}: {text}':<30}  # {_COMMENTS[name]}")
-        return "\n".join(lines) + "\n"
+        return self.yaml_with_comments("A hyperparameter study: see `memflux tune --help`.")
 
 
 def _setting(name: str, value: object) -> Setting:

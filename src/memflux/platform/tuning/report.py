@@ -19,7 +19,7 @@ from memflux.platform.page import Section, write_page
 from memflux.platform.provenance import provenance
 from memflux.platform.tuning.importance import Importances, importances
 from memflux.platform.tuning.plan import Plan
-from memflux.platform.tuning.study import Tally, best_trials, ended, read, tally
+from memflux.platform.tuning.study import Tally, best_trials, ended, read, tally, value_of
 from memflux.training.search_space import PRESETS, Value
 
 PAGE, DOCUMENT = "report.html", "report.json"
@@ -124,9 +124,11 @@ def _history(plan: Plan, trials: Sequence[FrozenTrial]) -> Section:
         ax = figure.subplots()
         pruned = [t for t in trials if t.state == TrialState.PRUNED and t.intermediate_values]
         done = [t for t in trials if t.state == TrialState.COMPLETE]
-        ax.plot([t.number for t in pruned], [factor * _value(t) for t in pruned], "x", color=MUTED, label="ended early")
-        ax.plot([t.number for t in done], [factor * _value(t) for t in done], "o", color=ACCENT, label="complete")
-        best = np.minimum.accumulate([_value(t) for t in done])
+        ax.plot(
+            [t.number for t in pruned], [factor * value_of(t) for t in pruned], "x", color=MUTED, label="ended early"
+        )
+        ax.plot([t.number for t in done], [factor * value_of(t) for t in done], "o", color=ACCENT, label="complete")
+        best = np.minimum.accumulate([value_of(t) for t in done])
         ax.step([t.number for t in done], factor * best, where="post", color=MODEL, label="best so far")
         ax.set(xlabel="trial", ylabel=_axis(plan.objectives[0], unit), yscale="log")
         plain_numbers(ax.yaxis)
@@ -184,7 +186,7 @@ def _slice(ax: Axes, trials: Sequence[FrozenTrial], name: str, factor: float) ->
     for state, mark, colour in ((TrialState.PRUNED, "x", MUTED), (TrialState.COMPLETE, "o", ACCENT)):
         chosen = [t for t in trials if t.state == state]
         places = [_place(t, name) for t in chosen]
-        ax.plot(places, [factor * _value(t) for t in chosen], mark, markersize=4, color=colour)
+        ax.plot(places, [factor * value_of(t) for t in chosen], mark, markersize=4, color=colour)
     distribution = trials[0].distributions[name]
     ax.set(xlabel=label(name), yscale="log")
     plain_numbers(ax.yaxis)
@@ -200,9 +202,9 @@ def _slice(ax: Axes, trials: Sequence[FrozenTrial], name: str, factor: float) ->
 
 def _parallel(plan: Plan, trials: Sequence[FrozenTrial]) -> Section:
     """A line a trial through its settings, each on its own scale from bottom to top, the better the darker."""
-    shown = sorted((t for t in trials if _is_sound(t)), key=_value, reverse=True)
+    shown = sorted((t for t in trials if _is_sound(t)), key=value_of, reverse=True)
     names = list(plan.settings())
-    errors = np.log([_value(t) for t in shown])
+    errors = np.log([value_of(t) for t in shown])
     share = (errors.max() - errors) / max(np.ptp(errors), 1e-12)
     heights = np.array([[_height(t, n) for n in names] for t in shown])
     with matplotlib.rc_context(STYLE):
@@ -234,14 +236,7 @@ def _failures(trials: Sequence[FrozenTrial]) -> Section | None:
 
 
 def _is_sound(trial: FrozenTrial) -> bool:
-    return trial.state in (TrialState.COMPLETE, TrialState.PRUNED) and 0 < _value(trial) < np.inf
-
-
-def _value(trial: FrozenTrial) -> float:
-    """First objective, or the last error of a trial that was ended early."""
-    if trial.values:
-        return float(trial.values[0])
-    return float(trial.intermediate_values.get(trial.last_step or 0, np.inf))
+    return trial.state in (TrialState.COMPLETE, TrialState.PRUNED) and 0 < value_of(trial) < np.inf
 
 
 def _place(trial: FrozenTrial, name: str) -> float:

@@ -256,6 +256,13 @@ def ended(trial: FrozenTrial) -> Ended:
     return Ended(**trial.user_attrs.get(ENDED, {}))
 
 
+def value_of(trial: FrozenTrial) -> float:
+    """First objective, or the last error of a trial that was ended early; infinite where there is neither."""
+    if trial.values:
+        return float(trial.values[0])
+    return float(trial.intermediate_values.get(trial.last_step or 0, math.inf))
+
+
 def tally(study: optuna.Study) -> Tally:
     """How far a study is."""
     trials = study.get_trials(deepcopy=False)

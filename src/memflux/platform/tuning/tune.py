@@ -89,16 +89,8 @@ def curves_of(plan: Plan) -> tuple[SplitCurves, str]:
     if plan.curves is not None:
         if plan.curves > len(data):
             raise InvalidValue(f"curves = {plan.curves} is more than the {len(data)} of {plan.dataset}; lower it.")
-        data = _first(data, plan.curves)
+        data = data.take(slice(0, plan.curves))
     space = data.space or (Space.preset(plan.space) if plan.space else None)
     if space is None:
         raise InvalidValue(f"{plan.dataset} names no space; give 'space:' with the preset it was drawn from.")
     return split_curves(data.devices, data.drive, data.traces, space, FRACTIONS, plan.samples), data.content_hash
-
-
-def _first(data: Dataset, count: int) -> Dataset:
-    rows = slice(0, count)
-    drive = data.drive.for_batch(len(data))[rows]
-    return dataclasses.replace(
-        data, rows=data.rows[rows], devices=data.devices[rows], drive=drive, traces=data.traces[rows]
-    )
