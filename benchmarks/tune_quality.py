@@ -18,8 +18,9 @@ from harness import Row
 from memflux import Space
 from memflux.platform.tuning.executor_serial import SerialTrials
 from memflux.platform.tuning.importance import importances
+from memflux.platform.tuning.journal import chosen_trial, ended, read
 from memflux.platform.tuning.plan import Plan
-from memflux.platform.tuning.study import Study, chosen_trial, ended, read
+from memflux.platform.tuning.study import Study
 from memflux.platform.tuning.trial import Job
 from memflux.platform.tuning.tune import CHECKPOINTS, curves_of
 from memflux.training.evaluate import evaluate

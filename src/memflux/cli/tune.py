@@ -15,7 +15,7 @@ from memflux.cli.output import Json, console, emit, progress
 from memflux.errors import InvalidValue, MissingDependency, check_choice
 
 if TYPE_CHECKING:
-    from memflux.platform.tuning.study import Tally
+    from memflux.platform.tuning.journal import Tally
     from memflux.platform.tuning.tune import Trials
 
 EXECUTORS = ("ray", "serial")
@@ -122,7 +122,7 @@ def status(study: Study, as_json: Json = False) -> None:
     Example: memflux tune status runs/study
     """
     _need_optuna()
-    from memflux.platform.tuning.study import read, tally
+    from memflux.platform.tuning.journal import read, tally
 
     plan, found = read(study)
     emit({"model": plan.model, "trials": plan.trials, **dataclasses.asdict(tally(found))}, as_json, title=str(study))
@@ -169,7 +169,7 @@ def winner(
     _need_optuna()
     from memflux.cli.training import checkpoint_beside, space_of, summary, trained
     from memflux.dataset import Dataset
-    from memflux.platform.tuning.study import chosen_trial, read
+    from memflux.platform.tuning.journal import chosen_trial, read
     from memflux.training.checkpoint import check_target
     from memflux.training.search_space import configured
 

@@ -9,8 +9,8 @@ from memflux.errors import InvalidValue, ServiceError
 from memflux.platform.cluster import local_cluster
 from memflux.platform.tuning.executor_ray import ATTEMPTS, RayTrials
 from memflux.platform.tuning.executor_serial import SerialTrials
+from memflux.platform.tuning.journal import ended, read
 from memflux.platform.tuning.plan import Plan
-from memflux.platform.tuning.study import ended, read
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 ray.cloudpickle.register_pickle_by_value(slow_study)

@@ -10,8 +10,9 @@ from slow_study import PLAN, Formula, drive
 
 from memflux.errors import DataError, InvalidValue
 from memflux.platform.tuning.executor_serial import SerialTrials
+from memflux.platform.tuning.journal import JOURNAL, best_trials, chosen_trial, ended, read, tally
 from memflux.platform.tuning.plan import SAMPLERS, Plan
-from memflux.platform.tuning.study import ATTEMPTS, JOURNAL, Look, Study, best_trials, chosen_trial, ended, read, tally
+from memflux.platform.tuning.study import ATTEMPTS, Look, Study
 
 
 def changed(**changes):

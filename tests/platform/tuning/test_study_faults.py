@@ -10,7 +10,7 @@ import pytest
 from slow_study import PLAN, drive
 
 from memflux.platform.tuning.executor_serial import SerialTrials
-from memflux.platform.tuning.study import read, tally
+from memflux.platform.tuning.journal import read, tally
 from ray_nodes import three_nodes
 
 SCRIPT = Path(__file__).with_name("slow_study.py")

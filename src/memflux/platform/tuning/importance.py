@@ -22,7 +22,7 @@ from sklearn.metrics import r2_score
 from sklearn.model_selection import KFold
 
 from memflux.errors import InvalidValue
-from memflux.platform.tuning.study import value_of
+from memflux.platform.tuning.journal import value_of
 
 FEWEST = 12  # trials below which no ranking is worth its name
 ENOUGH = 40  # complete trials from which pruned ones are left out

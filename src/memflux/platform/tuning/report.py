@@ -18,8 +18,8 @@ from memflux.platform.figures import ACCENT, MODEL, MUTED, STYLE, embed, label, 
 from memflux.platform.page import Section, write_page
 from memflux.platform.provenance import provenance
 from memflux.platform.tuning.importance import Importances, importances
+from memflux.platform.tuning.journal import Tally, best_trials, ended, read, tally, value_of
 from memflux.platform.tuning.plan import Plan
-from memflux.platform.tuning.study import Tally, best_trials, ended, read, tally, value_of
 from memflux.training.search_space import PRESETS, Value
 
 PAGE, DOCUMENT = "report.html", "report.json"

@@ -1,6 +1,6 @@
-"""A study on disk: who proposes settings, who ends trials early, and what became of each, in a journal of Optuna.
+"""A study under way: who proposes settings, who ends trials early, and the writing down of what becomes of each.
 
-One process writes it, the driver; trials on other machines answer to that. Everything a study needs to go on is in
+One process does it, the driver; trials on other machines answer to that. Everything a study needs to go on is in
 the journal: a trial that was under way when its driver died is given out again, by its number and with its settings.
 """
 
@@ -10,33 +10,28 @@ import json
 import math
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import optuna
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from memflux import __version__
-from memflux.errors import DataError, InvalidValue
+from memflux.errors import InvalidValue
 from memflux.folder import Folder
 from memflux.platform.lock import LOCK, hold
+from memflux.platform.tuning import journal
+from memflux.platform.tuning.journal import ENDED, JOURNAL, STUDY, Ended, Tally, ended, tally
 from memflux.platform.tuning.plan import Plan
 from memflux.training.search_space import Among, Setting, Value
 
-JOURNAL = "journal.log"
-STUDY = "study.yaml"
-ENDED, BEGUN = "ended", "begun"  # attributes of a trial
-NAME = "memflux"  # of the study within its journal
+BEGUN = "begun"  # attribute of a trial
 FIRST, FACTOR = 10, 3  # percent of a training after which asha compares, and of how many trials it keeps one
 LATEST = 60  # percent of a training after which no trial is ended: what is left costs less than what was spent
 ATTEMPTS = 5  # times that a trial is begun without getting any further
 RANDOM = 10  # trials before a sampler learns from them
-
-optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,49 +59,6 @@ class Look:
     def last(self) -> bool:
         """Whether the trial is over."""
         return self.values is not None or bool(self.failure)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Ended:
-    """What the journal says of a trial that is over, beyond its settings, values and looks."""
-
-    epochs: int = 0
-    seconds: float = 0.0  # of work
-    weights: int = 0  # trained numbers
-    failure: str = ""  # a sentence
-    after: float = 0.0  # s since the study began, pauses left out
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Tally:
-    """How far a study is: trials by what became of them."""
-
-    complete: int
-    pruned: int
-    failed: int
-    running: int
-    epochs: int  # of all trials
-    best: float | None  # first objective
-    best_number: int | None
-
-    @property
-    def ended(self) -> int:
-        """Trials that are over."""
-        return self.complete + self.pruned + self.failed
-
-    def plus(self, number: int, look: Look, state: TrialState) -> "Tally":
-        """With one more trial that is over."""
-        value = look.values[0] if state == TrialState.COMPLETE and look.values is not None else math.inf
-        better = self.best is None or value < self.best
-        return Tally(
-            complete=self.complete + (state == TrialState.COMPLETE),
-            pruned=self.pruned + (state == TrialState.PRUNED),
-            failed=self.failed + (state == TrialState.FAIL),
-            running=self.running,
-            epochs=self.epochs + look.epochs,
-            best=value if better and value < math.inf else self.best,
-            best_number=number if better and value < math.inf else self.best_number,
-        )
 
 
 class Study:
@@ -142,7 +94,10 @@ class Study:
             raise InvalidValue(f"{folder} exists and holds no study; give a new or empty folder.")
         folder.mkdir(parents=True, exist_ok=True)
         with hold(Folder.at(str(folder))):
-            study = _open(folder, plan)
+            study = journal.begin(folder, len(plan.objectives))
+            study.pruner = _pruner(plan.pruner)
+            # hyperband has no brackets before it is first asked, and the first trial would be drawn without them
+            study.pruner.prune(study, optuna.trial.create_trial(value=0.0))
             _claim(study, plan, dataset_hash, folder, defaults or {})
             (folder / STUDY).write_text(plan.to_yaml(), encoding="utf-8")
             yield cls(plan, study)
@@ -226,12 +181,12 @@ class Study:
         trial = self._trials.pop(number)
         self._last.pop(number, None)
         self._seen.pop(number, None)
-        self._tally = self._tally.plus(number, look, state)
+        values = list(look.values) if state == TrialState.COMPLETE and look.values is not None else None
+        self._tally = self._tally.plus(number, state, look.epochs, values[0] if values else math.inf)
         about = Ended(
             epochs=look.epochs, seconds=look.seconds, weights=look.weights, failure=look.failure, after=self._seconds()
         )
         trial.set_user_attr(ENDED, dataclasses.asdict(about))  # in one: each is a write that waits for the disk
-        values = list(look.values) if state == TrialState.COMPLETE and look.values is not None else None
         self.optuna.tell(trial, values, state=state)
 
     def _seconds(self) -> float:
@@ -249,100 +204,6 @@ class Study:
     def _reseed(self, number: int) -> None:
         """What is drawn for a trial depends on its number and on what is known by then, not on who draws."""
         self.optuna.sampler = _sampler(self.plan.sampler, _seed(self.plan.seed, number, 0))
-
-
-def ended(trial: FrozenTrial) -> Ended:
-    """How a trial ended; zeros where it has not."""
-    return Ended(**trial.user_attrs.get(ENDED, {}))
-
-
-def value_of(trial: FrozenTrial) -> float:
-    """First objective, or the last error of a trial that was ended early; infinite where there is neither."""
-    if trial.values:
-        return float(trial.values[0])
-    return float(trial.intermediate_values.get(trial.last_step or 0, math.inf))
-
-
-def tally(study: optuna.Study) -> Tally:
-    """How far a study is."""
-    trials = study.get_trials(deepcopy=False)
-    count = {state: sum(t.state == state for t in trials) for state in TrialState}
-    done = [t for t in trials if t.state == TrialState.COMPLETE]
-    best = min(done, key=lambda t: (t.values[0], t.number), default=None)
-    return Tally(
-        complete=count[TrialState.COMPLETE],
-        pruned=count[TrialState.PRUNED],
-        failed=count[TrialState.FAIL],
-        running=count[TrialState.RUNNING],
-        epochs=sum(ended(t).epochs for t in trials if t.state.is_finished()),
-        best=None if best is None else best.values[0],
-        best_number=None if best is None else best.number,
-    )
-
-
-def read(folder: Path) -> tuple[Plan, optuna.Study]:
-    """The plan and the trials of a folder, which may be under way. Raises DataError where it holds no study."""
-    if not (folder / JOURNAL).is_file() or not (folder / STUDY).is_file():
-        raise DataError(f"{folder} holds no study; give the folder that memflux tune was told with --out.")
-    plan = Plan.from_yaml(folder / STUDY)
-    return plan, _load(folder)
-
-
-def best_trials(study: optuna.Study) -> Sequence[FrozenTrial]:
-    """Finished trials, the best first: by the objective, or those of the front alone where there are several."""
-    if len(study.directions) > 1:
-        return sorted(study.best_trials, key=lambda t: t.values)
-    done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return sorted(done, key=lambda t: (t.values[0], t.number))
-
-
-def chosen_trial(study: optuna.Study, number: int | None = None) -> FrozenTrial:
-    """The best trial, or a complete one by its number. Raises InvalidValue where there is none."""
-    done = best_trials(study)
-    if not done:
-        raise InvalidValue("no trial of the study is complete; let one finish.")
-    if number is None:
-        return done[0]
-    complete = {t.number: t for t in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))}
-    if number not in complete:
-        raise InvalidValue(f"trial = {number} is not complete; choose one of {', '.join(map(str, sorted(complete)))}.")
-    return complete[number]
-
-
-def _open(folder: Path, plan: Plan) -> optuna.Study:
-    journal = folder / JOURNAL
-    if journal.exists():
-        # a driver that was killed holds Optuna's lock for ever, and may have left half a line
-        (folder / f"{JOURNAL}.lock").unlink(missing_ok=True)
-        _mend(journal)
-        if journal.stat().st_size:
-            study = _load(folder)
-            study.pruner = _pruner(plan.pruner)
-            # hyperband has no brackets before it is first asked, and the next trial would be drawn without them
-            study.pruner.prune(study, optuna.trial.create_trial(value=0.0))
-            return study
-    return optuna.create_study(
-        storage=JournalStorage(JournalFileBackend(str(journal))),
-        study_name=NAME,
-        directions=["minimize"] * len(plan.objectives),
-        pruner=_pruner(plan.pruner),
-    )
-
-
-def _load(folder: Path) -> optuna.Study:
-    try:
-        return optuna.load_study(study_name=NAME, storage=JournalStorage(JournalFileBackend(str(folder / JOURNAL))))
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise DataError(f"{folder / JOURNAL} is damaged ({error!r}); begin another study.") from None
-
-
-def _mend(journal: Path) -> None:
-    """Cut off what a writer that was killed left behind the last end of a line."""
-    data = journal.read_bytes()
-    whole = data.rfind(b"\n") + 1
-    if whole < len(data):
-        with journal.open("r+b") as file:
-            file.truncate(whole)
 
 
 def _claim(

@@ -11,8 +11,9 @@ from memflux.dataset import Dataset
 from memflux.errors import InvalidValue
 from memflux.platform.launching.command import absolute
 from memflux.platform.signals import stop_on_signals
+from memflux.platform.tuning.journal import Tally
 from memflux.platform.tuning.plan import Plan
-from memflux.platform.tuning.study import Study, Tally
+from memflux.platform.tuning.study import Study
 from memflux.platform.tuning.trial import Job, Work
 from memflux.space import Space
 from memflux.training.data import FRACTIONS, SplitCurves, split_curves
