@@ -24,7 +24,7 @@ from memflux.platform.tuning.study import Study
 from memflux.platform.tuning.trial import Job
 from memflux.platform.tuning.tune import CHECKPOINTS, curves_of
 from memflux.training.evaluate import evaluate
-from memflux.training.loop import Training
+from memflux.training.loop import Recipe, Training
 from memflux.training.search_space import configured
 
 CACHE = published.CACHE.with_name("tuning")
@@ -80,7 +80,9 @@ def winner(quick: bool) -> Iterator[Row]:
     errors = {}
     for name, (config, schedule) in (("default", default), ("tuned", tuned)):
         schedule = dataclasses.replace(schedule, epochs=default[1].epochs_for(len(data.curves)))
-        errors[name] = [_tested(Training(data, config, schedule, seed)) for seed in range(count)]
+        errors[name] = [
+            _tested(Training(data, Recipe(config=config, schedule=schedule, seed=seed))) for seed in range(count)
+        ]
     for name, found in errors.items():
         what = f"spectral, {CURVES} curves, {name}: mean nMAE of 2,000 test devices"
         note = f"{count} seeds, {100 * min(found):.4g} to {100 * max(found):.4g} %"

@@ -150,6 +150,16 @@ class Dataset:
         """The space the devices were drawn from."""
         return self.manifest.space
 
+    def space_or(self, preset: str) -> Space:
+        """Its space, or the preset that stands in where it names none; InvalidValue where there is neither."""
+        if self.space is not None:
+            return self.space
+        if not preset:
+            raise InvalidValue(
+                "the data set names no space; give the preset it was drawn from (--space, or 'space' of a study file)."
+            )
+        return Space.preset(preset)
+
     @property
     def content_hash(self) -> str:
         """Of keys, status classes and traces, see `Tally.content_hash`; not of the biography."""

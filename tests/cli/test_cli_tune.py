@@ -113,7 +113,7 @@ def test_mistakes_are_one_sentence(root, words, sentence):
 
 def test_data_that_do_not_fit(root):
     for changes, sentence in (
-        ({"dataset": "nameless"}, "names no space; give 'space:'"),
+        ({"dataset": "nameless"}, "'space' of a study file"),
         ({"curves": 200}, "curves = 200 is more than the 120"),
         ({"samples": 7}, "7"),
         ({"fixed": {"epochs": 6, "members": 65}}, "members = 65 is out of range"),

@@ -1,5 +1,7 @@
 """One training on two processes by Ray Train: that of one process, and an end where it is paused or cannot be."""
 
+import dataclasses
+
 import pytest
 
 from memflux.compact import CompactModel
@@ -8,7 +10,7 @@ from memflux.platform.cluster import local_cluster
 from memflux.platform.processes import Processes, fit_on
 from memflux.space import Space
 from memflux.training.data import split_curves
-from memflux.training.loop import Training
+from memflux.training.loop import Recipe, Training
 from memflux.training.resume import Paused
 from memflux.training.search_space import configured
 
@@ -18,9 +20,13 @@ TWO = Processes(count=2)
 
 @pytest.fixture(scope="module")
 def data():
+    return curves()
+
+
+def curves(**options):
     space = Space.preset("5d-parametric")
     devices, drive = space.sample(100, seed=0)
-    return split_curves(devices, drive, CompactModel(samples=8)(devices, drive), space)
+    return split_curves(devices, drive, CompactModel(samples=8)(devices, drive), space, **options)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -40,10 +46,11 @@ def cluster():
 )
 def test_two_processes_learn_what_one_does(data, model, settings):
     config, schedule = configured(model, {**settings, "epochs": 6, "batch_size": 20}, len(data.curves))
-    alone = Training(data, config, schedule, seed=3)
+    recipe = Recipe(config=config, schedule=schedule, seed=3)
+    alone = Training(data, recipe)
     steps = list(alone.steps())
     told = []
-    together = fit_on(TWO, data, config, schedule, 3, told.append, dataset_hash="abc")
+    together = fit_on(TWO, data, recipe, told.append, dataset_hash="abc")
     assert [step.loss for step in told] == pytest.approx([step.loss for step in steps], rel=1e-6)
     assert [step.validation for step in told] == pytest.approx([step.validation for step in steps], rel=1e-5)
     assert together.record["dataset_hash"] == "abc"
@@ -53,10 +60,10 @@ def test_two_processes_learn_what_one_does(data, model, settings):
 @pytest.mark.slow
 def test_a_pause_and_the_rest_are_the_whole(data, tmp_path):
     config, schedule = configured("spectral", {"width": 8, "layers": 1, "epochs": 4, "batch_size": 20}, 100)
-    file = tmp_path / "t.training"
+    recipe = Recipe(config=config, schedule=schedule, seed=3, checkpoint=tmp_path / "t.training")
     with pytest.raises(Paused, match="at epoch 1 of 4"):
-        fit_on(TWO, data, config, schedule, 3, lambda _: None, checkpoint=file, seconds=0.0)
-    rest = fit_on(TWO, data, config, schedule, 3, lambda _: None, checkpoint=file)
+        fit_on(TWO, data, dataclasses.replace(recipe, seconds=0.0), lambda _: None)
+    rest = fit_on(TWO, data, recipe, lambda _: None)
     assert [step["epoch"] for step in rest.record["history"]] == [1, 2, 3, 4]
 
 
@@ -66,11 +73,12 @@ def test_more_than_there_is_is_refused(data):
         (Processes(count=2, gpus=1.0), "need 2 GPU"),
     ):
         with pytest.raises(InvalidValue, match=words):
-            fit_on(asked, data, None, None, 0, lambda _: None)
+            fit_on(asked, data, Recipe(), lambda _: None)
 
 
 @pytest.mark.slow
-def test_what_cannot_begin_says_why(data):
+def test_what_cannot_begin_says_why():
     config, schedule = configured("spectral", {"batch_size": 20}, 100)
-    with pytest.raises(ServiceError, match="seed = -1 is out of range"):
-        fit_on(TWO, data, config, schedule, -1, lambda _: None)
+    recipe = Recipe(config=config, schedule=dataclasses.replace(schedule, patience=3))
+    with pytest.raises(ServiceError, match="patience = 3 waits for a validation error"):
+        fit_on(TWO, curves(fractions=(0.8, 0.0, 0.2)), recipe, lambda _: None)

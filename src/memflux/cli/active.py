@@ -110,23 +110,21 @@ class _Run:
     def train(self, data: "Dataset") -> "Surrogate":
         """Train on all rows; `typer.Exit` where the time was up, and what was learned is in the checkpoint."""
         from memflux.training.active import HELD_OUT, ensemble_for
+        from memflux.training.loop import Recipe
         from memflux.training.schedule import Schedule
 
         assert data.space is not None  # a campaign has one
         config = ensemble_for(len(data))
-        return trained(
-            data,
-            data.space,
-            config,
-            dataclasses.replace(Schedule.of(config), epochs=self.settings.epochs),
+        recipe = Recipe(
+            config=config,
+            schedule=dataclasses.replace(Schedule.of(config), epochs=self.settings.epochs),
             seed=self.settings.seed,
             checkpoint=self.checkpoint,
             seconds=self._left(),
-            as_json=self.settings.as_json,
             device=self.settings.device,
-            fractions=HELD_OUT,
-            note=f"{len(data)} devices, ",
         )
+        note = f"{len(data)} devices, "
+        return trained(data, data.space, recipe, as_json=self.settings.as_json, fractions=HELD_OUT, note=note)
 
     def tell(self, rounds: "tuple[Round, ...]", choice: "Choice | None") -> None:
         """Write the history down, and a line for people."""

@@ -9,7 +9,7 @@ import typer
 
 from memflux.cli.active import ROUND, Settings, train_actively
 from memflux.cli.output import Json, console, emit
-from memflux.cli.training import checkpoint_beside, space_of, summary, trained
+from memflux.cli.training import checkpoint_beside, summary, trained
 from memflux.errors import DataError, InvalidValue, MissingDependency, check_choice
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ def train(
     Example: memflux train runs/5d --out runs/surrogate --active --target 0.2 --limit 2000
     """
     from memflux.training.checkpoint import check_target
+    from memflux.training.loop import Recipe
     from memflux.training.models import MODELS, config_for
     from memflux.training.schedule import Schedule
 
@@ -104,16 +105,16 @@ def train(
     _refuse_without_active(target=target, limit=limit, round=per_round, engine=engine, executor=executor)
     checkpoint = checkpoint_beside(out)
     data = _open(dataset)
-    box = space_of(data, space)
+    box = data.space_or(space)
     config = config_for(model, len(data), box.drive)
     schedule = Schedule.of(config)
     if epochs is not None:
         schedule = dataclasses.replace(schedule, epochs=epochs)
-    surrogate = trained(
-        data, box, config, schedule, seed=seed, checkpoint=checkpoint, as_json=as_json, device=device, samples=samples,
-        seconds=None if minutes is None else 60.0 * minutes, events=events,
-        processes=processes,
+    recipe = Recipe(
+        config=config, schedule=schedule, seed=seed, device=device, checkpoint=checkpoint,
+        seconds=None if minutes is None else 60.0 * minutes,
     )  # fmt: skip
+    surrogate = trained(data, box, recipe, as_json=as_json, samples=samples, events=events, processes=processes)
     surrogate.save(out)
     checkpoint.unlink(missing_ok=True)
     emit(summary(surrogate, out), as_json, title="surrogate")

@@ -8,41 +8,37 @@ from typing import TYPE_CHECKING
 import typer
 
 from memflux.cli.output import console, progress
-from memflux.errors import InvalidValue, MissingDependency
+from memflux.errors import MissingDependency
 
 if TYPE_CHECKING:
     from memflux.dataset import Dataset
     from memflux.space import Space
-    from memflux.training.models import Config
-    from memflux.training.schedule import Schedule, Step
+    from memflux.training.data import SplitCurves
+    from memflux.training.loop import Recipe
+    from memflux.training.schedule import Step
     from memflux.training.surrogate import Surrogate
 
 
 def trained(
     data: "Dataset",
     space: "Space",
-    config: "Config",
-    schedule: "Schedule",
+    recipe: "Recipe",
     *,
-    seed: int,
-    checkpoint: Path,
-    seconds: float | None,
     as_json: bool,
-    device: str = "cpu",
     samples: int | None = None,
     fractions: Sequence[float] | None = None,
     events: Path | None = None,
     note: str = "",
     processes: int = 1,
 ) -> "Surrogate":
-    """`fit` on all of a data set, on one process or several; `typer.Exit` where the time was up.
+    """The surrogate of a data set, tested on its part for that; `typer.Exit` where the time was up.
 
-    What was learned by then is in the checkpoint.
+    What was learned by then is in the checkpoint. Several processes are those of a Ray of their own.
     """
     from memflux.platform.launching.command import STOPPED
-    from memflux.training.data import FRACTIONS
+    from memflux.training.data import FRACTIONS, split_curves
     from memflux.training.event_log import EventLog
-    from memflux.training.loop import fit
+    from memflux.training.loop import tested
     from memflux.training.resume import Paused
 
     with progress(quiet=as_json) as bar, contextlib.ExitStack() as stack:
@@ -55,49 +51,25 @@ def trained(
             text = f"{note}validation nMAE {100 * step.validation:.3f} %"
             bar.update(task, total=step.epochs, completed=step.epoch, note=text)
 
+        curves = split_curves(data.devices, data.drive, data.traces, space, fractions or FRACTIONS, samples)
         try:
-            if processes > 1:
-                return _on_processes(
-                    processes, data, space, config, schedule, seed, checkpoint, seconds, device, samples, show
-                )
-            return fit(
-                data.devices,
-                data.drive,
-                data.traces,
-                space,
-                config,
-                schedule,
-                seed=seed,
-                fractions=fractions or FRACTIONS,
-                dataset_hash=data.content_hash,
-                on_progress=show,
-                device=device,
-                checkpoint=checkpoint,
-                seconds=seconds,
-                samples=samples,
-            )
+            surrogate = _learned(processes, curves, recipe, show, data.content_hash)
         except Paused as pause:
             console.print(str(pause))
             raise typer.Exit(STOPPED) from None
+        return tested(surrogate, data.devices, data.drive, data.traces)
 
 
-def _on_processes(
-    count: int,
-    data: "Dataset",
-    space: "Space",
-    config: "Config",
-    schedule: "Schedule",
-    seed: int,
-    checkpoint: Path,
-    seconds: float | None,
-    device: str,
-    samples: int | None,
-    show: "Callable[[Step], None]",
+def _learned(
+    processes: int, curves: "SplitCurves", recipe: "Recipe", show: "Callable[[Step], None]", dataset_hash: str
 ) -> "Surrogate":
-    """On a Ray of its own: as many cores, or GPUs of this machine."""
-    from memflux.training.data import split_curves
-    from memflux.training.loop import tested
+    from memflux.training.loop import Training
 
+    if processes == 1:
+        training = Training(curves, recipe)
+        for step in training.steps():
+            show(step)
+        return training.surrogate(dataset_hash)
     try:
         from memflux.platform.cluster import local_cluster
         from memflux.platform.processes import Processes, fit_on
@@ -105,27 +77,14 @@ def _on_processes(
         raise MissingDependency(
             f"--processes needs Ray Train ({error}); pip install 'memflux[cluster]', or leave it out."
         ) from None
-    curves = split_curves(data.devices, data.drive, data.traces, space, samples=samples)
-    each = Processes(count=count, gpus=1.0 if device == "cuda" else 0.0)
-    with local_cluster(count):
-        surrogate = fit_on(each, curves, config, schedule, seed, show, data.content_hash, checkpoint, seconds)
-    return tested(surrogate, data.devices, data.drive, data.traces)
+    with local_cluster(processes):
+        each = Processes(count=processes, gpus=1.0 if recipe.device == "cuda" else 0.0)
+        return fit_on(each, curves, recipe, show, dataset_hash)
 
 
 def checkpoint_beside(out: Path) -> Path:
     """The file that the training of a surrogate folder goes on from."""
     return out.with_name(f"{out.name}.training")
-
-
-def space_of(data: "Dataset", name: str) -> "Space":
-    """The space of a data set, or the preset that stands in for a missing one."""
-    from memflux.space import Space
-
-    if data.space is not None:
-        return data.space
-    if not name:
-        raise InvalidValue("the data set names no space; give --space with the preset it was drawn from.")
-    return Space.preset(name)
 
 
 def summary(surrogate: "Surrogate", folder: Path) -> dict[str, object]:

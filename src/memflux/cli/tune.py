@@ -167,24 +167,26 @@ def winner(
     Example: memflux tune winner runs/study --out runs/best
     """
     _need_optuna()
-    from memflux.cli.training import checkpoint_beside, space_of, summary, trained
+    from memflux.cli.training import checkpoint_beside, summary, trained
     from memflux.dataset import Dataset
     from memflux.platform.tuning.journal import chosen_trial, read
     from memflux.training.checkpoint import check_target
+    from memflux.training.loop import Recipe
     from memflux.training.search_space import configured
 
     check_target(out)
     plan, found = read(study)
     trial = chosen_trial(found, number)
     data = Dataset.open(plan.dataset)
-    space = space_of(data, plan.space)
+    space = data.space_or(plan.space)
     settings = {**plan.held(), **trial.params} | ({} if epochs is None else {"epochs": epochs})
     config, schedule = configured(plan.model, settings, len(data), space.drive)
     checkpoint = checkpoint_beside(out)
-    surrogate = trained(
-        data, space, config, schedule, seed=seed, checkpoint=checkpoint, as_json=as_json, samples=plan.samples,
-        seconds=None if minutes is None else 60.0 * minutes, device="cuda" if plan.gpus else "cpu",
+    recipe = Recipe(
+        config=config, schedule=schedule, seed=seed, device="cuda" if plan.gpus else "cpu", checkpoint=checkpoint,
+        seconds=None if minutes is None else 60.0 * minutes,
     )  # fmt: skip
+    surrogate = trained(data, space, recipe, as_json=as_json, samples=plan.samples)
     surrogate.described({"tuned by": f"trial {trial.number} of {study}"}).save(out)
     checkpoint.unlink(missing_ok=True)
     emit({"trial": trial.number, "settings": settings, **summary(surrogate, out)}, as_json, title="surrogate")

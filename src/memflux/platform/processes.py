@@ -6,7 +6,6 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterator
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -20,10 +19,9 @@ from memflux.errors import InvalidValue, ServiceError, check_integer
 from memflux.platform import relay
 from memflux.platform.environment import WORKER_ENVIRONMENT
 from memflux.training.data import SplitCurves
-from memflux.training.loop import Training
-from memflux.training.models import Config
+from memflux.training.loop import Recipe, Training
 from memflux.training.resume import Paused
-from memflux.training.schedule import Schedule, Step
+from memflux.training.schedule import Step
 from memflux.training.surrogate import Surrogate
 
 Work = Callable[[ProcessGroup], Iterator[Any]]
@@ -91,19 +89,15 @@ def run_on(processes: Processes, work: Work, attempts: int = ATTEMPTS) -> Genera
 def fit_on(
     processes: Processes,
     data: SplitCurves,
-    config: Config | None,
-    schedule: Schedule | None,
-    seed: int,
+    recipe: Recipe,
     on_progress: Callable[[Step], None],
     dataset_hash: str | None = None,
-    checkpoint: Path | None = None,
-    seconds: float | None = None,
 ) -> Surrogate:
     """`Training` on several processes, each with a share of every batch; the surrogate is not tested.
 
     The result is that of one process but for the order in which gradients are added up, and for dropout, which each
-    rank draws by itself. The checkpoint must lie where the machine of rank 0 sees it. Raises `Paused` after
-    `seconds`, and what `run_on` raises.
+    rank draws by itself. The checkpoint must lie where the machine of rank 0 sees it; the processes have GPUs where
+    the recipe's device is "cuda". Raises `Paused` after `seconds`, and what `run_on` raises.
     """
     there = ray.cluster_resources()
     for name, each in (("CPU", processes.cpus), ("GPU", processes.gpus)):
@@ -112,12 +106,10 @@ def fit_on(
                 f"processes = {processes.count} need {processes.count * each:g} {name} and this Ray has "
                 f"{there.get(name, 0.0):g}; ask for fewer."
             )
-    work = _Fit(
-        data, config, schedule, seed, "cuda" if processes.gpus else "cpu",
-        None if checkpoint is None else str(checkpoint.absolute()), seconds, dataset_hash,
-    )  # fmt: skip
+    if recipe.checkpoint is not None:
+        recipe = dataclasses.replace(recipe, checkpoint=recipe.checkpoint.absolute())
     surrogate = None
-    with contextlib.closing(run_on(processes, work)) as told:
+    with contextlib.closing(run_on(processes, _Fit(data, recipe, dataset_hash))) as told:
         for item in told:
             if isinstance(item, Step):
                 on_progress(item)
@@ -135,18 +127,11 @@ class _Fit:
     """The work of one rank of `fit_on`: steps, then the surrogate, or why it paused."""
 
     data: SplitCurves
-    config: Config | None
-    schedule: Schedule | None
-    seed: int
-    device: str
-    checkpoint: str | None
-    seconds: float | None
+    recipe: Recipe
     dataset_hash: str | None
 
     def __call__(self, group: ProcessGroup) -> Iterator[Any]:
-        training = Training(
-            self.data, self.config, self.schedule, self.seed, self.device, self.checkpoint, self.seconds, group
-        )
+        training = Training(self.data, self.recipe, group)
         try:
             yield from training.steps()
         except Paused as pause:

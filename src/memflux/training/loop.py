@@ -66,7 +66,11 @@ def fit(
     checkpoint of another training.
     """
     data = split_curves(devices, drive, traces, space, fractions, samples)
-    training = Training(data, config, schedule, seed, device, checkpoint, seconds, group)
+    recipe = Recipe(
+        config=config, schedule=schedule, seed=seed, device=device, seconds=seconds,
+        checkpoint=None if checkpoint is None else Path(checkpoint),
+    )  # fmt: skip
+    training = Training(data, recipe, group)
     for step in training.steps():
         if on_progress is not None:
             on_progress(step)
@@ -82,32 +86,38 @@ def tested(surrogate: Surrogate, devices: Devices, drive: Waveform, traces: Trac
     return surrogate.tested(devices[rows], drive.for_batch(len(devices))[rows], rest)
 
 
-class Training:
-    """One training that its caller drives, from one look at the validation set to the next; `fit` explains the rest."""
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """What a training is, beside its data and the processes it runs on; `fit` explains the parts."""
 
-    def __init__(
-        self,
-        data: SplitCurves,
-        config: Config | None = None,
-        schedule: Schedule | None = None,
-        seed: int = 0,
-        device: str = "cpu",
-        checkpoint: str | Path | None = None,
-        seconds: float | None = None,
-        group: "ProcessGroup | None" = None,
-    ) -> None:
-        self.data, self.seed = data, check_integer("seed", seed, low=0, high=2**63 - 1)
-        if seconds is not None:
-            check_number("seconds", seconds, low=0.0, high=1e9, unit="s")
-            if checkpoint is None:
-                raise InvalidValue(f"seconds = {seconds:g} needs a checkpoint to go on from; give one.")
-        self._resume = Resume(checkpoint, seconds, time.perf_counter())
+    config: Config | None = None  # None: a spectral model for so many curves
+    schedule: Schedule | None = None  # None: that of the config
+    seed: int = 0
+    device: str = "cpu"
+    checkpoint: Path | None = None
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        check_integer("seed", self.seed, low=0, high=2**63 - 1)
+        if self.seconds is not None:
+            check_number("seconds", self.seconds, low=0.0, high=1e9, unit="s")
+            if self.checkpoint is None:
+                raise InvalidValue(f"seconds = {self.seconds:g} needs a checkpoint to go on from; give one.")
+
+
+class Training:
+    """One training that its caller drives, from one look at the validation set to the next."""
+
+    def __init__(self, data: SplitCurves, recipe: Recipe, group: "ProcessGroup | None" = None) -> None:
+        self.data, self.seed = data, recipe.seed
+        self._resume = Resume(recipe.checkpoint, recipe.seconds, time.perf_counter())
+        config = recipe.config
         curves, masks = data.curves, data.masks
         if data.space.drive == "random":
             config = config or LstmConfig.any_drive()
             check_any_drive(config)
         config = config or SpectralConfig.of(len(curves))
-        self.schedule = schedule or Schedule.of(config)
+        self.schedule = recipe.schedule or Schedule.of(config)
         _check_patience(self.schedule, data)
         self._voltages = VoltageScaling.fit(curves.voltage)
         deviation = PeakScaling.fit(curves.current[masks.train]).deviation
@@ -118,7 +128,14 @@ class Training:
             train, validation = (self._examples(curves, rows) for rows in (masks.train, masks.validation))
             module.prepare(train.unit, train.voltage, train.targets, deviation)
             self.trainer = Trainer(
-                module, train, validation, self._outputs, self.schedule, self.seed, device=_device(device), group=group
+                module,
+                train,
+                validation,
+                self._outputs,
+                self.schedule,
+                self.seed,
+                device=_device(recipe.device),
+                group=group,
             )
 
     def steps(self) -> Iterator[Step]:

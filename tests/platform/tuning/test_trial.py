@@ -11,7 +11,7 @@ from memflux.platform.tuning.study import Task
 from memflux.platform.tuning.trial import Job
 from memflux.space import Space
 from memflux.training.data import split_curves
-from memflux.training.loop import Training
+from memflux.training.loop import Recipe, Training
 from memflux.training.search_space import configured
 from memflux.training.spectral import Spectral
 
@@ -36,7 +36,7 @@ def job(data, **changes):
 def test_it_tells_what_the_training_says(data):
     *looks, end = job(data).looks(task())
     config, schedule = configured("spectral", SETTINGS, 80)
-    steps = list(Training(data, config, schedule, 5).steps())
+    steps = list(Training(data, Recipe(config=config, schedule=schedule, seed=5)).steps())
     assert [look.error for look in looks] == [step.validation for step in steps]
     assert [look.epochs for look in looks] == list(range(1, 9))
     assert [look.percent for look in looks] == [12, 25, 37, 50, 62, 75, 87, 100]

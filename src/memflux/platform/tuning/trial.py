@@ -13,7 +13,7 @@ import torch
 from memflux.errors import DataError
 from memflux.platform.tuning.study import Look, Task
 from memflux.training.data import SplitCurves
-from memflux.training.loop import Training
+from memflux.training.loop import Recipe, Training
 from memflux.training.search_space import configured
 from memflux.training.trainer import Trainer
 
@@ -93,7 +93,14 @@ class Job:
     def _training(self, task: Task, group: "ProcessGroup | None") -> Training:
         config, schedule = configured(self.model, task.settings, len(self.data.curves), self.data.space.drive)
         schedule = dataclasses.replace(schedule, threads=self.threads)
-        return Training(self.data, config, schedule, task.seed, self.device, self._checkpoint(task.number), group=group)
+        recipe = Recipe(
+            config=config,
+            schedule=schedule,
+            seed=task.seed,
+            device=self.device,
+            checkpoint=self._checkpoint(task.number),
+        )
+        return Training(self.data, recipe, group)
 
     def _values(self, training: Training) -> tuple[float, ...]:
         """Of the objectives, once the training is over."""

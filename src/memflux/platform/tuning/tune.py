@@ -15,7 +15,6 @@ from memflux.platform.tuning.journal import Tally
 from memflux.platform.tuning.plan import Plan
 from memflux.platform.tuning.study import Study
 from memflux.platform.tuning.trial import Job, Work
-from memflux.space import Space
 from memflux.training.data import FRACTIONS, SplitCurves, split_curves
 from memflux.training.search_space import check_search, defaults_of
 
@@ -91,7 +90,5 @@ def curves_of(plan: Plan) -> tuple[SplitCurves, str]:
         if plan.curves > len(data):
             raise InvalidValue(f"curves = {plan.curves} is more than the {len(data)} of {plan.dataset}; lower it.")
         data = data.take(slice(0, plan.curves))
-    space = data.space or (Space.preset(plan.space) if plan.space else None)
-    if space is None:
-        raise InvalidValue(f"{plan.dataset} names no space; give 'space:' with the preset it was drawn from.")
-    return split_curves(data.devices, data.drive, data.traces, space, FRACTIONS, plan.samples), data.content_hash
+    curves = split_curves(data.devices, data.drive, data.traces, data.space_or(plan.space), FRACTIONS, plan.samples)
+    return curves, data.content_hash
