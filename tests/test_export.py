@@ -107,12 +107,12 @@ def test_shards_with_a_column_more_are_joined(folder, tmp_path):
     first, second = Dataset.of(made.manifest, without[:4]), Dataset.of(made.manifest, made.rows[4:])
     for parts in ([first, second], [second, first]):
         path = tmp_path / f"{len(parts[0])}.nc"
-        module._write_netcdf(path, made.manifest, iter([[parts[0]], [parts[1]]]))
+        module._write_netcdf(path, made.manifest, COUNT, iter([[parts[0]], [parts[1]]]))
         joined = opened(path)
         lacking = slice(0, 4) if parts[0] is first else slice(9, 13)
         assert np.isnan(joined.conduction.values[lacking]).all()
         np.testing.assert_array_equal(joined.conduction.sel(device=slice(8, 12)), made.rows.conduction[8:])
-    module._write_netcdf(tmp_path / "one.nc", made.manifest, iter([[first, second]]))
+    module._write_netcdf(tmp_path / "one.nc", made.manifest, COUNT, iter([[first, second]]))
     assert np.isnan(opened(tmp_path / "one.nc").conduction.values[:4]).all()
 
 

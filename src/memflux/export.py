@@ -21,7 +21,7 @@ from memflux import __version__
 from memflux.dataset import Dataset
 from memflux.errors import DataError, InvalidValue, MissingDependency, check_choice
 from memflux.folder import Folder
-from memflux.shards import Manifest, complete_shards, parse, read_shard
+from memflux.shards import Manifest, Shard, complete_shards, parse, read_shard, read_tallies
 
 if TYPE_CHECKING:
     import h5netcdf
@@ -61,7 +61,9 @@ def export(
     manifest = Manifest.read(folder)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        rows = write(temporary, manifest, _blocks(folder, manifest))
+        shards = _shards(folder, manifest)
+        rows = sum(tally.rows for tally in read_tallies(folder, shards))
+        write(temporary, manifest, rows, _blocks(folder, manifest, shards))
         _sync(temporary)
         os.replace(temporary, path)
     except OSError as error:
@@ -79,7 +81,7 @@ def _refusal(path: Path, error: OSError) -> str:
     return f"{path} cannot be written: {cause}; {remedy}."
 
 
-_Writer = Callable[[Path, Manifest, Iterator[list[Dataset]]], int]
+_Writer = Callable[[Path, Manifest, int, Iterator[list[Dataset]]], None]
 
 
 def _writer(path: Path, file_format: str | None) -> _Writer:
@@ -97,12 +99,16 @@ def _writer(path: Path, file_format: str | None) -> _Writer:
     return _write_netcdf
 
 
-def _blocks(folder: Folder, manifest: Manifest) -> Iterator[list[Dataset]]:
-    """The data set in order, as lists of shards with at least BLOCK rows together."""
-    block: list[Dataset] = []
+def _shards(folder: Folder, manifest: Manifest) -> list[Shard]:
     shards, _ = complete_shards(folder, manifest)
     if not shards:
         raise DataError(f"{folder.url} has no shards yet; run its campaign first.")
+    return shards
+
+
+def _blocks(folder: Folder, manifest: Manifest, shards: list[Shard]) -> Iterator[list[Dataset]]:
+    """The data set in order, as lists of shards with at least BLOCK rows together."""
+    block: list[Dataset] = []
     for shard in shards:
         block.append(Dataset.of(manifest, parse(folder, shard, read_shard(folder, shard), manifest)))
         if sum(map(len, block)) >= BLOCK:
@@ -121,33 +127,33 @@ def _sync(path: Path) -> None:
 # ---- NetCDF-4, which is HDF5 ------------------------------------------------------------------
 
 
-def _write_netcdf(path: Path, manifest: Manifest, blocks: Iterator[list[Dataset]]) -> int:
+def _write_netcdf(path: Path, manifest: Manifest, rows: int, blocks: Iterator[list[Dataset]]) -> None:
     """In a thread, where Ctrl-C is not raised: within a write that HDF5 asked for it would crash or be swallowed."""
     stop = threading.Event()
     with ThreadPoolExecutor(1) as thread:
         try:
-            work = thread.submit(_fill, path, manifest, blocks, stop)
+            work = thread.submit(_fill, path, manifest, rows, blocks, stop)
             while wait([work], timeout=0.2).not_done:
                 pass  # a wait without end is not interrupted where polars handles Ctrl-C too
-            return work.result()
+            work.result()
         finally:
             stop.set()
 
 
-def _fill(path: Path, manifest: Manifest, blocks: Iterator[list[Dataset]], stop: threading.Event) -> int:
+def _fill(path: Path, manifest: Manifest, rows: int, blocks: Iterator[list[Dataset]], stop: threading.Event) -> None:
+    """Dimensions are of fixed size: with an unlimited one xarray takes seconds to open a file of fifty variables."""
     import h5netcdf
 
-    rows = 0
+    done = 0
     with _Disk(path, "w+") as disk, h5netcdf.File(disk, "w") as file:
-        file.dimensions = {"device": None, "sample": manifest.samples * manifest.cycles + 1}
+        file.dimensions = {"device": rows, "sample": manifest.samples * manifest.cycles + 1}
         for name, value in _provenance(manifest).items():
             file.attrs[name] = value
         for block in blocks:
-            rows = _append(file, [part.to_xarray() for part in block], rows)
+            done = _append(file, [part.to_xarray() for part in block], done)
             disk.check()
             if stop.is_set():
                 break
-    return rows
 
 
 class _Disk(io.FileIO):
@@ -208,7 +214,6 @@ def _append(file: "h5netcdf.File", parts: "list[xarray.Dataset]", first: int) ->
     for name, model in models.items():
         if name not in file.variables:
             _create(file, str(name), model)
-    file.resize_dimension("device", last)
     for name, model in models.items():
         if model.dims[0] == "device":
             # a variable that a part lacks, as shards without an answer do, is NaN there
@@ -221,7 +226,7 @@ def _append(file: "h5netcdf.File", parts: "list[xarray.Dataset]", first: int) ->
 
 
 def _create(file: "h5netcdf.File", name: str, model: "xarray.Variable") -> None:
-    """A variable as `model` is, of the rows that the file has; xarray's own conventions for what NetCDF lacks."""
+    """A variable as `model` is, for all rows; xarray's own conventions for what NetCDF lacks."""
     import h5py
 
     kind = model.dtype.kind
@@ -234,7 +239,7 @@ def _create(file: "h5netcdf.File", name: str, model: "xarray.Variable") -> None:
         model.dims,
         dtype=model.dtype if numeric else np.int8 if kind == "b" else h5py.string_dtype("utf-8"),
         fillvalue=np.nan if kind == "f" else None,
-        chunks=_chunks(model.shape),
+        chunks=_chunks((len(file.dimensions["device"]), *model.shape[1:])),
         **({"compression": "gzip", "compression_opts": 1, "shuffle": True} if numeric else {}),
     )
     for attribute, value in model.attrs.items():
@@ -246,8 +251,8 @@ def _create(file: "h5netcdf.File", name: str, model: "xarray.Variable") -> None:
 
 
 def _chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
-    rest = shape[1:]
-    return (max(1, min(BLOCK, CHUNK_BYTES // (8 * int(np.prod(rest, dtype=np.int64))))), *rest)
+    rows, *rest = shape
+    return (max(1, min(rows, BLOCK, CHUNK_BYTES // (8 * int(np.prod(rest, dtype=np.int64))))), *rest)
 
 
 def _provenance(manifest: Manifest) -> dict[str, Any]:
@@ -264,15 +269,12 @@ def _provenance(manifest: Manifest) -> dict[str, Any]:
 # ---- CSV --------------------------------------------------------------------------------------
 
 
-def _write_csv(path: Path, manifest: Manifest, blocks: Iterator[list[Dataset]]) -> int:
-    rows = 0
+def _write_csv(path: Path, manifest: Manifest, _rows: int, blocks: Iterator[list[Dataset]]) -> None:
     parts = itertools.chain.from_iterable(blocks)
     first = _lines(next(parts))
     with csv.CSVWriter(str(path), first.schema) as file:
         for table in itertools.chain([first], map(_lines, parts)):
             file.write_table(table)
-            rows += table.num_rows
-    return rows
 
 
 def _lines(part: Dataset) -> pa.Table:

@@ -69,6 +69,7 @@ def test_the_density_is_held_over_a_design_space():
         assert mean_of(device.replace(vacancy_offset=offset)) == pytest.approx(density, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_the_published_relation_of_density_and_offset():
     assert vacancy_offset_for(holding(S2, 5.40e23), "reference") == pytest.approx(0.33, abs=1e-4)
     assert vacancy_offset_for(holding(Device.preset("Ex107"), 3.93e21), "reference-Ex107") == pytest.approx(

@@ -16,11 +16,7 @@ from ray_nodes import three_nodes
 SCRIPT = Path(__file__).with_name("slow_study.py")
 NAMES = (b"ray::TuneTrial", b"ray::ResourceTrainable", b"ray::with_resources")
 KINDS = ("worker", "node", "driver", "head")
-CASES = [
-    pytest.param(kind, seed, marks=() if (kind, seed) == ("driver", 0) else pytest.mark.slow)
-    for kind in KINDS
-    for seed in range(1 if kind == "head" else 4)
-]
+CASES = [(kind, seed) for kind in KINDS for seed in range(1 if kind == "head" else 4)]
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +26,7 @@ def calm(tmp_path_factory):
     return told(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.timeout(280)
 @pytest.mark.parametrize(("kind", "seed"), CASES)
