@@ -28,7 +28,7 @@ from memflux.platform.tuning.plan import Plan
 from memflux.training.search_space import Among, Setting, Value
 
 BEGUN = "begun"  # attribute of a trial
-FIRST, FACTOR = 10, 3  # percent of a training after which asha compares, and of how many trials it keeps one
+FIRST, FACTOR = 10, 4  # percent of a training after which asha compares, and of how many trials it keeps one
 LATEST = 60  # percent of a training after which no trial is ended: what is left costs less than what was spent
 ATTEMPTS = 5  # times that a trial is begun without getting any further
 RANDOM = 10  # trials before a sampler learns from them
@@ -258,7 +258,7 @@ def _sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
             case "nsga2":
                 return optuna.samplers.NSGAIISampler(seed=seed, population_size=2 * RANDOM)
             case _:
-                return optuna.samplers.TPESampler(seed=seed, n_startup_trials=RANDOM, multivariate=True)
+                return optuna.samplers.TPESampler(seed=seed, n_startup_trials=RANDOM)
 
 
 def _pruner(name: str) -> optuna.pruners.BasePruner:
