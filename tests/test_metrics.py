@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memflux.errors import InvalidValue
-from memflux.metrics import nmae, nmae_scaled, on_off_ratio, symmetry
+from memflux.metrics import nmae, nmae_of_truth, nmae_scaled, on_off_ratio, symmetry
 from memflux.traces import Trace, Traces
 from memflux.waveform import Triangle
 
@@ -34,6 +34,16 @@ def test_nmae_is_bounded_symmetric_and_free_of_scale(values, factor):
     assert 0.0 <= error <= 1.0
     assert nmae(truth, guess) == error
     assert nmae(factor * guess, factor * truth) == pytest.approx(error, rel=1e-9, abs=1e-12)
+
+
+def test_a_spike_does_well_by_nmae_and_badly_by_that_of_the_truth():
+    truth = np.sin(np.linspace(0.0, 2 * np.pi, 81))
+    spike = truth.copy()
+    spike[40] = 1e9
+    assert nmae(spike, truth) == pytest.approx(1 / 162)
+    assert nmae_of_truth(spike, truth) > 1e6
+    assert nmae_of_truth(0.5 * truth, truth) == nmae(0.5 * truth, truth)
+    np.testing.assert_allclose(nmae_of_truth(np.ones((2, 3)), np.array([[2.0, 0, 0], [0, 0, 0]])), [0.25, 0.5])
 
 
 def test_scaled_nmae_scales_first():

@@ -25,15 +25,34 @@ class CurrentScaling(Protocol):
 def nmae(prediction: np.ndarray, truth: np.ndarray) -> float | np.ndarray:
     """Normalised mean absolute error of currents in A (eq. 9 without the scaling), in [0, 1].
 
-    Half the mean absolute difference over the larger of the two peak magnitudes.
+    Half the mean absolute difference over the larger of the two peak magnitudes. A prediction with one spike of any
+    size scores 1/(2T) by that: models are chosen by `nmae_of_truth`.
     [T] -> float, [B, T] -> [B]. Raises InvalidValue where the shapes differ.
     """
+    prediction, truth = _pair(prediction, truth)
+    peak = np.maximum(np.abs(prediction).max(axis=-1), np.abs(truth).max(axis=-1))
+    return _over(peak, prediction, truth)
+
+
+def nmae_of_truth(prediction: np.ndarray, truth: np.ndarray) -> float | np.ndarray:
+    """`nmae` over the peak magnitude of the truth alone: never smaller, and without a bound for predictions too large.
+
+    [T] -> float, [B, T] -> [B]. Raises InvalidValue where the shapes differ.
+    """
+    prediction, truth = _pair(prediction, truth)
+    return _over(np.abs(truth).max(axis=-1), prediction, truth)
+
+
+def _pair(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     prediction, truth = np.asarray(prediction, dtype=np.float64), np.asarray(truth, dtype=np.float64)
     if prediction.shape != truth.shape or prediction.ndim not in (1, 2):
         raise InvalidValue(
             f"prediction has shape {prediction.shape} and truth {truth.shape}; give two [T] or two [B, T] arrays."
         )
-    peak = np.maximum(np.abs(prediction).max(axis=-1), np.abs(truth).max(axis=-1))
+    return prediction, truth
+
+
+def _over(peak: np.ndarray | np.floating, prediction: np.ndarray, truth: np.ndarray) -> float | np.ndarray:
     error = 0.5 * np.abs(prediction - truth).mean(axis=-1) / np.where(peak > 0, peak, 1.0)
     return float(error) if error.ndim == 0 else error
 

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from memflux.metrics import nmae
+from memflux.metrics import nmae_of_truth
 from memflux.training.model import AbstractModel
 from memflux.training.muon import Muon
 from memflux.training.resume import Resume
@@ -187,6 +187,7 @@ class Trainer:
 
     @torch.no_grad()
     def validation_error(self) -> float:
+        """Mean over the validation set, in A; infinite where a curve overflowed, NaN without a set."""
         if not len(self.validation):
             return math.nan
         self.module.eval()
@@ -195,7 +196,7 @@ class Trainer:
             part = slice(first, first + LOOK)
             unit, voltage, _ = self.validation.at(part)
             answer = (x.double().cpu().numpy() for x in self.module(unit, voltage))
-            errors.append(nmae(self.outputs.unscale(*answer), self.validation.current[part]))
+            errors.append(nmae_of_truth(self.outputs.unscale(*answer), self.validation.current[part]))
         error = float(np.mean(np.concatenate(errors)))
         return error if math.isfinite(error) else math.inf
 
