@@ -258,7 +258,7 @@ def _sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
             case "nsga2":
                 return optuna.samplers.NSGAIISampler(seed=seed, population_size=2 * RANDOM)
             case _:
-                return optuna.samplers.TPESampler(seed=seed, n_startup_trials=RANDOM)
+                return optuna.samplers.TPESampler(seed=seed, n_startup_trials=RANDOM, multivariate=False)
 
 
 def _pruner(name: str) -> optuna.pruners.BasePruner:
