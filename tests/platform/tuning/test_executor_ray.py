@@ -3,7 +3,7 @@
 import pytest
 import ray
 import slow_study
-from slow_study import PLAN, Broken, Fatal, WithData, drive
+from slow_study import PLAN, Broken, Fatal, FatalAfterwards, WithData, drive
 
 from memflux.errors import InvalidValue, ServiceError
 from memflux.platform.cluster import local_cluster
@@ -57,6 +57,12 @@ def test_two_at_a_time_every_trial_is_done_once(tmp_path):
 def test_a_process_that_is_killed_is_replaced(tmp_path, calm):
     drive(tmp_path / "s", RayTrials(), lambda: Fatal(tmp_path, 1))
     assert (tmp_path / "died-0").exists()
+    assert told(tmp_path / "s") == calm
+
+
+def test_a_process_that_is_killed_between_trials_is_no_trial_s_fault(tmp_path, calm):
+    drive(tmp_path / "s", RayTrials(), lambda: FatalAfterwards(tmp_path))
+    assert (tmp_path / "died").exists()
     assert told(tmp_path / "s") == calm
 
 

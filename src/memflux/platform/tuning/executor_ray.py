@@ -8,6 +8,7 @@ import dataclasses
 import logging
 import math
 import os
+from collections import Counter
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, Self
@@ -134,7 +135,9 @@ class _Search(_Shared, Searcher):
     def __init__(self, study: Study, work: Work, room: int, on_look: Callable[[], None]) -> None:
         super().__init__(metric="error", mode="min")
         self.study, self.work, self.room, self.on_look = study, work, room, on_look
-        self.running: dict[str, int] = {}
+        self.running: dict[str, Task] = {}
+        self._again: list[Task] = []  # whose actor died before they were begun
+        self._deaths: Counter[int] = Counter()  # of processes, by the number of the trial
         self.broken = ""  # what trials die of before they say anything
         self._spoken = study.tally().ended > 0  # whether a trial has said anything
         self._false_starts: list[tuple[int, str]] = []  # trials that died before that, and of what
@@ -143,10 +146,10 @@ class _Search(_Shared, Searcher):
         """The next trial; None while there is no room, FINISHED once the budget is spent."""
         if len(self.running) >= self.room:
             return None
-        task = None if self.broken else self.study.next()
+        task = None if self.broken else self._again.pop() if self._again else self.study.next()
         if task is None:
-            return Searcher.FINISHED
-        self.running[trial_id] = task.number
+            return None if self.running and not self.broken else Searcher.FINISHED  # one under way may come back
+        self.running[trial_id] = task
         plan = self.study.plan
         processes = Processes(count=plan.processes, cpus=plan.cpus, gpus=plan.gpus) if plan.processes > 1 else None
         return {
@@ -157,10 +160,18 @@ class _Search(_Shared, Searcher):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Of an end `judge` or `bury` has told the study; a trial that is stopped with the run has none."""
 
-    def bury(self, trial_id: str, error: str) -> None:
-        """A trial died as often as it may. Where none has said anything yet, it may not be the trial's fault."""
+    def bury(self, trial_id: str, deaths: int, error: str) -> None:
+        """Tune gave a trial up: it died as often as it may, or its actor did before the trial was begun.
+
+        Where no trial has said anything yet, it may not be the trial's fault.
+        """
+        task = self.running.pop(trial_id)
+        number = task.number
+        self._deaths[number] += deaths
+        if self._deaths[number] < ATTEMPTS:
+            self._again.append(task)
+            return
         reason = f"its process died, or its node with it, as often as it may: {error}"
-        number = self.running.pop(trial_id)
         if self._spoken:
             self._fail(number, reason)
             return
@@ -171,7 +182,7 @@ class _Search(_Shared, Searcher):
     def judge(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Tell the study of a look; whether the trial is over."""
         names = [f.name for f in dataclasses.fields(Look)]
-        number = self.running[trial_id]
+        number = self.running[trial_id].number
         if not self._spoken:
             self._spoken = True
             for other, reason in self._false_starts:
@@ -180,7 +191,7 @@ class _Search(_Shared, Searcher):
         look = Look(**{name: result[name] for name in names})
         ended = self.study.tell(number, look)
         if ended:
-            self.work.forget(self.running.pop(trial_id))
+            self.work.forget(self.running.pop(trial_id).number)
         self.on_look()
         return ended
 
@@ -224,14 +235,14 @@ class _Judge(_Shared, FIFOScheduler):
 
 
 class _Undertaker(_Shared, tune.Callback):
-    """Learns what a trial died of for good."""
+    """Learns what a trial died of, where Tune does not begin it again: it never does before a trial has begun."""
 
     def __init__(self, search: _Search) -> None:
         self._search = search
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """After the last attempt."""
-        self._search.bury(trial.trial_id, _last_words(trial))
+        """After Tune's last attempt."""
+        self._search.bury(trial.trial_id, max(trial.num_failures, 1), _last_words(trial))
 
 
 class _Stop(_Shared, tune.Stopper):
