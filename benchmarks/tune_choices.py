@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
+from scipy.stats import spearmanr
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
@@ -47,9 +48,8 @@ KINDS: Mapping[str, tuple[Sampler, Pruner]] = {
     "TPE, no pruner": (tpe(), optuna.pruners.NopPruner),
     "TPE, first 10 %, one in 3": (tpe(), halving(10, 3)),
     "TPE, first 5 %, one in 4": (tpe(), halving(5, 4)),
-    "TPE, first 16 %, one in 4": (tpe(), halving(16, 4)),
+    "TPE, first 20 %, one in 4": (tpe(), halving(20, 4)),
     "TPE after 20 random trials, first 10 %, one in 4": (tpe(n_startup_trials=20), halving(10, 4)),
-    "TPE multivariate, no pruner": (tpe(multivariate=True), optuna.pruners.NopPruner),
     "TPE multivariate, first 10 %, one in 3": (tpe(multivariate=True), halving(10, 3)),
     "random, first 10 %, one in 4": (lambda seed: optuna.samplers.RandomSampler(seed=seed), halving(10, 4)),
 }
@@ -69,6 +69,9 @@ def _kinds(model: str, quick: bool) -> Iterator[Row]:
     emulator = Emulator(model, quick)
     yield Row(what=f"{model}, emulation of the final error: R2, cross-validated", value=emulator.r2, unit="1",
               note=f"logarithm; {emulator.count} trainings")  # fmt: skip
+    for percent, agreement in emulator.ranks.items():
+        yield Row(what=f"{model}, trainings: Spearman's rank correlation of the error at {percent} % with the last",
+                  value=agreement, unit="1", better="higher")  # fmt: skip
     seeds = range(2 if quick else STUDIES)
     random = [_study(emulator, optuna.samplers.RandomSampler, optuna.pruners.NopPruner(), seed) for seed in seeds]
     for name, (sampler, pruner) in KINDS.items():
@@ -95,6 +98,10 @@ class Emulator:
         self.count = len(done)
         places = np.array([self._place(trial.params) for trial in done])
         errors = np.log([[min(_error_at(trial, percent), 1.0) for percent in LOOKS] for trial in done])
+        self.ranks = {
+            percent: float(spearmanr(errors[:, LOOKS.index(percent)], errors[:, -1]).statistic)
+            for percent in (10, 33, 50)
+        }
         self.mean, self.deviation = errors.mean(axis=0), errors.std(axis=0)
         scaled = (errors - self.mean) / self.deviation
         kernel = ConstantKernel() * Matern(np.ones(places.shape[1]), (0.05, 30.0), nu=2.5) + WhiteKernel(
