@@ -11,7 +11,7 @@ from jaxtyping import Bool
 
 from memflux import designs
 from memflux.device import QUANTITIES, Devices
-from memflux.errors import DataError, InvalidValue, check_integer
+from memflux.errors import DataError, InvalidValue, check_integer, check_number
 from memflux.folder import Folder
 from memflux.rows import Method, Rows, build_drive, drive_columns, drive_family, drive_values, keys_of, rows_of
 from memflux.shards import (
@@ -149,6 +149,27 @@ class Dataset:
     def space(self) -> Space | None:
         """The space the devices were drawn from."""
         return self.manifest.space
+
+    def samples_for(self, step: float) -> int:
+        """Samples a cycle that lie `step` [s] apart.
+
+        Raises InvalidValue where periods differ, as no step then shares them all, or the step takes samples that are
+        not there.
+        """
+        check_number("step", step, low=1e-12, high=1e12, unit="s")
+        periods = np.atleast_1d(self.drive.periods())
+        if np.ptp(periods) > 1e-9 * periods.max():
+            raise InvalidValue(
+                f"step = {step:g} s needs one period for all drives, and theirs go from {periods.min():g} to "
+                f"{periods.max():g} s; give a number of samples a cycle."
+            )
+        there, samples = self.manifest.samples, float(periods[0]) / step
+        if abs(samples - round(samples)) > 1e-6 * samples or round(samples) < 1 or there % round(samples):
+            known = [periods[0] * k / there for k in range(1, there + 1) if there % k == 0]
+            raise InvalidValue(
+                f"step = {step:g} s is no whole number of samples; give one of {', '.join(f'{k:g}' for k in known)}."
+            )
+        return round(samples)
 
     def space_or(self, preset: str) -> Space:
         """Its space, or the preset that stands in where it names none; InvalidValue where there is neither."""

@@ -74,6 +74,31 @@ def test_fewer_samples_are_learned_and_compared(folders):
     assert "samples = 5 is no even share of the 32 steps" in str(refused.exception)
 
 
+def test_a_step_is_a_number_of_samples(folders):
+    words = ("train", folders / "data", "--out", folders / "stepped", "--epochs", 5, "--json")
+    assert run(*words, "--step", SPACE.period / 8).exit_code == 0
+    assert json.loads((folders / "stepped" / "surrogate.json").read_text())["samples"] == 8
+    for given, sentence in (
+        (("--step", SPACE.period / 5), "is no whole number of samples; give one of 0.5, 1, 2, 4, 8."),
+        (("--step", 0), "step = 0 s is out of range"),
+        (("--step", 1, "--samples", 8), "give one of them"),
+        (("--step", 1, "--active"), "--step is for a training of its own"),
+    ):
+        refused = run(*words[:3], folders / "other", *given).exception
+        assert isinstance(refused, InvalidValue)
+        assert sentence in str(refused)
+
+
+def test_a_step_needs_one_period(tmp_path):
+    space = Space.preset("2d")
+    devices, drive = space.sample(5, seed=0)
+    data = Dataset.write(
+        tmp_path, devices=devices, drive=drive, traces=CompactModel(samples=16)(devices, drive), space=space
+    )
+    with pytest.raises(InvalidValue, match=r"step = 0\.1 s needs one period for all drives, and theirs go from"):
+        data.samples_for(0.1)
+
+
 def test_an_evaluation_is_a_folder_of_figures_and_numbers(folders):
     words = ("evaluate", "5d-parametric", folders / "wide", "--part", "all")
     out = folders / "evaluation"

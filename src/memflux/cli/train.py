@@ -47,6 +47,9 @@ def train(
     samples: Annotated[
         int | None, typer.Option("--samples", help="Samples a cycle to learn, a divisor of those there are.")
     ] = None,
+    step: Annotated[
+        float | None, typer.Option("--step", help="Seconds between samples to learn, in place of --samples.")
+    ] = None,
     active: Annotated[
         bool, typer.Option("--active", help="Simulate more devices where it errs most, until --target or --limit.")
     ] = False,
@@ -81,9 +84,15 @@ def train(
     check_target(out)  # before minutes are spent
     if active:
         check_choice("model of --active", model, ("spectral",))  # the one with members that can disagree
-        if events is not None or samples is not None or processes > 1:
-            given = "--tensorboard" if events is not None else "--samples" if samples is not None else "--processes"
-            raise InvalidValue(f"{given} is for a training of its own; leave it out with --active.")
+        alone = {
+            "tensorboard": events,
+            "samples": samples,
+            "step": step,
+            "processes": processes if processes > 1 else None,
+        }
+        for name, value in alone.items():
+            if value is not None:
+                raise InvalidValue(f"--{name} is for a training of its own; leave it out with --active.")
         train_actively(
             Settings(
                 dataset=dataset,
@@ -105,6 +114,10 @@ def train(
     _refuse_without_active(target=target, limit=limit, round=per_round, engine=engine, executor=executor)
     checkpoint = checkpoint_beside(out)
     data = _open(dataset)
+    if step is not None:
+        if samples is not None:
+            raise InvalidValue("--step and --samples say the same; give one of them.")
+        samples = data.samples_for(step)
     box = data.space_or(space)
     config = config_for(model, len(data), box.drive)
     schedule = Schedule.of(config)
