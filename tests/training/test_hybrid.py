@@ -104,12 +104,29 @@ def test_loss_is_the_composite_one_and_that_of_the_peak(output, deviation):
         {"alpha": 1.5},
         {"peak_weight": -1.0},
         {"peak_threshold": 2.0},
+        {"times": 0.0},
         {"output": "peak"},
     ],
 )
 def test_bad_configs_are_refused(change):
     with pytest.raises(InvalidValue, match=next(iter(change))):
         HybridConfig(**change)
+
+
+def test_a_share_of_the_times_is_learned():
+    model = built(times=0.2, output="published")
+    unit, voltage, targets = example()
+    learned = model.learned.tolist()
+    assert len(learned) == 4 == len(set(learned))
+    assert learned == sorted(learned)
+    elsewhere = torch.ones(TIMES, dtype=torch.bool)
+    elsewhere[learned] = False
+    changed = targets[0] + 7.0 * elsewhere
+    assert model.loss(unit, voltage, targets[:1]) == model.loss(unit, voltage, (changed,))
+    changed[:, learned[1]] += 1.0
+    assert model.loss(unit, voltage, targets[:1]) != model.loss(unit, voltage, (changed,))
+    assert built(times=0.2, output="published").learned.tolist() == learned  # by the seed
+    assert built().learned is None
 
 
 def test_config_survives_its_dictionary():

@@ -40,6 +40,8 @@ class HybridConfig:
     """Extra weight of points where the current changes fast (eq. 3)."""
     peak_threshold: float = 0.5
     """Share of a curve's largest increment above which a point counts as such."""
+    times: float = 1.0
+    """Share of the times whose currents are learned, drawn once at random; 0.2 as published (section 5)."""
     output: str = "peaks"
     """Scaling of the current: peaks (shape, and the peak from the parameters' features), or published (eqs. 6-8)."""
 
@@ -52,11 +54,15 @@ class HybridConfig:
         check_number("alpha", self.alpha, low=0.0, high=1.0)
         check_number("peak_weight", self.peak_weight, low=0.0, high=1e6)
         check_number("peak_threshold", self.peak_threshold, low=0.0, high=1.0)
+        check_number("times", self.times, low=0.01, high=1.0)
         check_choice("output", self.output, ("peaks", "published"))
 
 
 class Hybrid(AbstractModel):
     """Two branches, of the voltage and of the parameters, and dense layers on both."""
+
+    learned: Tensor | None
+    """Places of the times that the loss sees; None: all."""
 
     def __init__(self, config: HybridConfig, *, inputs: int, times: int) -> None:
         super().__init__()
@@ -76,6 +82,8 @@ class Hybrid(AbstractModel):
         self.head = nn.Sequential(nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 1))
         self.peak = PeakHead(width) if config.output == "peaks" else None
         open_forget_gates(self.recurrent)
+        drawn = torch.randperm(times)[: max(3, round(config.times * times))].sort().values if config.times < 1 else None
+        self.register_buffer("learned", drawn, persistent=False)
 
     def forward(self, unit: Float[Tensor, "B P"], voltage: Float[Tensor, "_ T"]) -> tuple[Tensor, ...]:
         features = self.features(unit)
@@ -98,7 +106,9 @@ class Hybrid(AbstractModel):
 
     def loss(self, unit: Float[Tensor, "B P"], voltage: Float[Tensor, "_ T"], targets: tuple[Tensor, ...]) -> Tensor:
         outputs, config = self(unit, voltage), self.config
-        error = composite_loss(outputs[0], targets[0], config.alpha, config.peak_weight, config.peak_threshold)
+        seen = slice(None) if self.learned is None else self.learned
+        current, target = outputs[0][:, seen], targets[0][:, seen]
+        error = composite_loss(current, target, config.alpha, config.peak_weight, config.peak_threshold)
         if self.peak is None:
             return error
         # peaks that span decades would be all that the shared features learn: counted to first order up to 1 only
