@@ -87,7 +87,7 @@ def test_without_a_density_the_offset_is_the_device_s():
     assert vacancy_offset_for(S2) == 0.33
 
 
-@pytest.mark.parametrize("control", ["fast", "accurate", "reference"])
+@pytest.mark.parametrize("control", ["fast", "accurate", pytest.param("reference", marks=pytest.mark.slow)])
 def test_a_trace_is_that_of_the_device_with_the_offset(control):
     given = holding(S2, 2e23)
     plain = S2.replace(vacancy_offset=vacancy_offset_for(given, control))
