@@ -30,17 +30,21 @@ def nmae(prediction: np.ndarray, truth: np.ndarray) -> float | np.ndarray:
     [T] -> float, [B, T] -> [B]. Raises InvalidValue where the shapes differ.
     """
     prediction, truth = _pair(prediction, truth)
-    peak = np.maximum(np.abs(prediction).max(axis=-1), np.abs(truth).max(axis=-1))
-    return _over(peak, prediction, truth)
+    peak = np.maximum(np.abs(prediction).max(axis=-1, keepdims=True), np.abs(truth).max(axis=-1, keepdims=True))
+    return _half_mean(np.abs(prediction - truth) / np.where(peak > 0, peak, 1.0))
 
 
 def nmae_of_truth(prediction: np.ndarray, truth: np.ndarray) -> float | np.ndarray:
-    """`nmae` over the peak magnitude of the truth alone: never smaller, and without a bound for predictions too large.
+    """`nmae` over the peak magnitude of the truth alone, no sample counted as more than that peak: in [0, 0.5].
 
+    Equal to `nmae` where neither the prediction nor its difference from the truth is larger than that peak. Neither
+    a spike nor a few curves that are decades too large hide how good the rest is. Infinite where the prediction is.
     [T] -> float, [B, T] -> [B]. Raises InvalidValue where the shapes differ.
     """
     prediction, truth = _pair(prediction, truth)
-    return _over(np.abs(truth).max(axis=-1), prediction, truth)
+    peak = np.abs(truth).max(axis=-1, keepdims=True)
+    apart = np.abs(prediction - truth) / np.where(peak > 0, peak, 1.0)
+    return _half_mean(np.where(np.isfinite(apart), np.minimum(apart, 1.0), apart))
 
 
 def _pair(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -52,8 +56,8 @@ def _pair(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.nda
     return prediction, truth
 
 
-def _over(peak: np.ndarray | np.floating, prediction: np.ndarray, truth: np.ndarray) -> float | np.ndarray:
-    error = 0.5 * np.abs(prediction - truth).mean(axis=-1) / np.where(peak > 0, peak, 1.0)
+def _half_mean(apart: np.ndarray) -> float | np.ndarray:
+    error = 0.5 * apart.mean(axis=-1)
     return float(error) if error.ndim == 0 else error
 
 
