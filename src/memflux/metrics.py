@@ -26,25 +26,29 @@ def nmae(prediction: np.ndarray, truth: np.ndarray) -> float | np.ndarray:
     """Normalised mean absolute error of currents in A (eq. 9 without the scaling), in [0, 1].
 
     Half the mean absolute difference over the larger of the two peak magnitudes. A prediction with one spike of any
-    size scores 1/(2T) by that: models are chosen by `nmae_of_truth`.
+    size scores 1/(2T) by that: models are chosen by `balanced_nmae`.
     [T] -> float, [B, T] -> [B]. Raises InvalidValue where the shapes differ.
     """
     prediction, truth = _pair(prediction, truth)
     peak = np.maximum(np.abs(prediction).max(axis=-1, keepdims=True), np.abs(truth).max(axis=-1, keepdims=True))
-    return _half_mean(np.abs(prediction - truth) / np.where(peak > 0, peak, 1.0))
+    error = 0.5 * (np.abs(prediction - truth) / np.where(peak > 0, peak, 1.0)).mean(axis=-1)
+    return float(error) if error.ndim == 0 else error
 
 
-def nmae_of_truth(prediction: np.ndarray, truth: np.ndarray) -> float | np.ndarray:
-    """`nmae` over the peak magnitude of the truth alone, no sample counted as more than that peak: in [0, 0.5].
+def balanced_nmae(prediction: np.ndarray, truth: np.ndarray) -> float | np.ndarray:
+    """`nmae` to first order, but with no reward for a spike, and none for too small a curve: in [0, 1].
 
-    Equal to `nmae` where neither the prediction nor its difference from the truth is larger than that peak. Neither
-    a spike nor a few curves that are decades too large hide how good the rest is. Infinite where the prediction is.
+    sum |p - t| / (sum |p| + sum |t|), times the mean of |t| over its peak. A curve f times too large errs as much as
+    one f times too small. Infinite where the prediction is not finite.
     [T] -> float, [B, T] -> [B]. Raises InvalidValue where the shapes differ.
     """
     prediction, truth = _pair(prediction, truth)
-    peak = np.abs(truth).max(axis=-1, keepdims=True)
-    apart = np.abs(prediction - truth) / np.where(peak > 0, peak, 1.0)
-    return _half_mean(np.where(np.isfinite(apart), np.minimum(apart, 1.0), apart))
+    apart, size = np.abs(prediction - truth).sum(axis=-1), np.abs(truth).sum(axis=-1)
+    both, peak = np.abs(prediction).sum(axis=-1) + size, np.abs(truth).max(axis=-1)
+    fullness = np.where(peak > 0, size / truth.shape[-1] / np.where(peak > 0, peak, 1.0), 1.0)
+    share = np.where(np.isfinite(apart), apart, 0.0) / np.where(np.isfinite(both) & (both > 0), both, 1.0)
+    error = np.where(np.isfinite(apart), fullness * share, np.inf)
+    return float(error) if error.ndim == 0 else error
 
 
 def _pair(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -54,11 +58,6 @@ def _pair(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.nda
             f"prediction has shape {prediction.shape} and truth {truth.shape}; give two [T] or two [B, T] arrays."
         )
     return prediction, truth
-
-
-def _half_mean(apart: np.ndarray) -> float | np.ndarray:
-    error = 0.5 * apart.mean(axis=-1)
-    return float(error) if error.ndim == 0 else error
 
 
 def nmae_scaled(prediction: np.ndarray, truth: np.ndarray, scaling: CurrentScaling) -> float | np.ndarray:

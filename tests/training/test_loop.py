@@ -8,7 +8,7 @@ import torch
 
 from memflux.compact import CompactModel
 from memflux.errors import InvalidValue
-from memflux.metrics import nmae, nmae_of_truth
+from memflux.metrics import balanced_nmae, nmae
 from memflux.space import Space
 from memflux.training.data import split
 from memflux.training.loop import fit
@@ -69,7 +69,7 @@ def test_the_best_weights_are_kept():
         devices, drive, traces, SPACE, SMALL, Schedule(epochs=30, learning_rate=1.0), on_progress=seen.append
     )
     validation = split(devices, drive).validation
-    error = nmae_of_truth(surrogate(devices, drive).current, traces.current)[validation].mean()
+    error = balanced_nmae(surrogate(devices, drive).current, traces.current)[validation].mean()
     assert error == pytest.approx(min(s.validation for s in seen), rel=1e-3)
 
 

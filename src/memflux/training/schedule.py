@@ -99,7 +99,7 @@ class Step:
     epoch: int  # finished
     epochs: int
     loss: float  # of the training set, over the epoch
-    validation: float  # mean nMAE in A, over the truth's peak; infinite where a curve overflowed, NaN without a set
+    validation: float  # mean balanced nMAE in A; infinite where a curve overflowed, NaN without a set
     pieces: int = 1  # parts that a batch is computed in; more than 1 after memory ran out
     skipped: int = 0  # steps left out so far, because their gradient was not finite
 

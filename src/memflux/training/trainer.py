@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from memflux.metrics import nmae_of_truth
+from memflux.metrics import balanced_nmae
 from memflux.training.model import AbstractModel
 from memflux.training.muon import Muon
 from memflux.training.resume import Resume
@@ -196,7 +196,7 @@ class Trainer:
             part = slice(first, first + LOOK)
             unit, voltage, _ = self.validation.at(part)
             answer = (x.double().cpu().numpy() for x in self.module(unit, voltage))
-            errors.append(nmae_of_truth(self.outputs.unscale(*answer), self.validation.current[part]))
+            errors.append(balanced_nmae(self.outputs.unscale(*answer), self.validation.current[part]))
         error = float(np.mean(np.concatenate(errors)))
         return error if math.isfinite(error) else math.inf
 

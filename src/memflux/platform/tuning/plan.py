@@ -72,7 +72,7 @@ class Plan(Section):
     fixed: dict[str, Any] = pydantic.Field(default_factory=dict)
     """Settings at other than their defaults."""
     objectives: tuple[str, ...] = ("nmae",)
-    """What is lowered: "nmae" (mean validation nMAE in A, over the truth's peak), "inference_time" (s a curve),
+    """What is lowered: "nmae" (mean balanced validation nMAE in A), "inference_time" (s a curve),
     "parameters" (weights)."""
     trials: int | None = 64
     """Trainings at most."""
