@@ -63,13 +63,10 @@ def trained(
 def _learned(
     processes: int, curves: "SplitCurves", recipe: "Recipe", show: "Callable[[Step], None]", dataset_hash: str
 ) -> "Surrogate":
-    from memflux.training.loop import Training
+    from memflux.training.loop import learned
 
     if processes == 1:
-        training = Training(curves, recipe)
-        for step in training.steps():
-            show(step)
-        return training.surrogate(dataset_hash)
+        return learned(curves, recipe, show, dataset_hash)
     try:
         from memflux.platform.cluster import local_cluster
         from memflux.platform.processes import Processes, fit_on

@@ -70,11 +70,22 @@ def fit(
         config=config, schedule=schedule, seed=seed, device=device, seconds=seconds,
         checkpoint=None if checkpoint is None else Path(checkpoint),
     )  # fmt: skip
+    return tested(learned(data, recipe, on_progress, dataset_hash, group), devices, drive, traces)
+
+
+def learned(
+    data: SplitCurves,
+    recipe: "Recipe",
+    on_progress: Callable[[Step], None] | None = None,
+    dataset_hash: str | None = None,
+    group: "ProcessGroup | None" = None,
+) -> Surrogate:
+    """A training from its beginning, or its checkpoint, to its end; the surrogate is not tested."""
     training = Training(data, recipe, group)
     for step in training.steps():
         if on_progress is not None:
             on_progress(step)
-    return tested(training.surrogate(dataset_hash), devices, drive, traces)
+    return training.surrogate(dataset_hash)
 
 
 def tested(surrogate: Surrogate, devices: Devices, drive: Waveform, traces: Traces) -> Surrogate:
