@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from memflux.analysis.inverse import FitResult
 from memflux.analysis.pareto import ParetoResult
 from memflux.analysis.sensitivity import SobolResult
-from memflux.cli import ask
+from memflux.cli import predictor as predictor_options
 from memflux.cli.main import app
 from memflux.cli.predictor import predictor, space_of
 from memflux.compact import CompactModel
@@ -40,7 +40,7 @@ def sentence(*words):
 @pytest.fixture
 def stand(monkeypatch):
     model = Stand(samples=40)
-    monkeypatch.setattr(ask, "predictor", lambda *_: model)
+    monkeypatch.setattr(predictor_options, "predictor", lambda *_: model)
     return model
 
 
@@ -68,6 +68,14 @@ def test_sobol(stand, tmp_path):
     assert people.exit_code == 0
     assert "symmetry, total order" in people.stdout
     assert "barrier_left: " in people.stdout
+
+
+def test_a_function_of_ones_own_and_parameters_are_quantities(stand, tmp_path):
+    (tmp_path / "own.py").write_text("def peak(traces):\n    return abs(traces.current).max(axis=1)\n")
+    words = ("--quantity", f"{tmp_path}/own.py:peak", "--quantity", "symmetry(cycle=0, signed=1)")
+    result = run("sobol", "--model", "m", "--base-samples", 16, *words, "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["quantities"] == ["peak", "symmetry(cycle=0, signed=1)"]
 
 
 def test_pareto(stand, tmp_path):
@@ -103,6 +111,11 @@ def test_a_space_that_varies_the_drive_needs_the_drive(stand, curve):
     [
         (("sobol", "--base-samples", 100), "not a power of two"),
         (("sobol", "--quantity", "symetry"), "Did you mean 'symmetry'"),
+        (("sobol", "--quantity", "symmetry(cicle=0)"), "did you mean 'cycle'"),
+        (("sobol", "--quantity", "symmetry(cycle=0"), "no closing bracket"),
+        (("sobol", "--quantity", "symmetry(cycle=inf)"), "cycle = 'inf' is not a whole number"),
+        (("sobol", "--quantity", "none.py:peak"), "none.py is no file"),
+        (("sobol", "--quantity", f"{__file__}:peek"), "has no function 'peek'"),
         (("sobol", "--space", "6d"), "preset = '6d' is not known"),
         (("sobol", "--space", "16d"), "not independent"),
         (("sobol", "--seed", -1), "seed = -1"),

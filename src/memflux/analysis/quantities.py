@@ -4,6 +4,7 @@ The formulas live in `memflux.metrics`; here they get names, so that an endpoint
 where the curves are made and send B numbers instead of B curves.
 """
 
+import abc
 import dataclasses
 import inspect
 import warnings
@@ -16,7 +17,7 @@ from jaxtyping import Float
 from memflux import metrics
 from memflux.contracts import Predictor
 from memflux.device import Devices
-from memflux.errors import InvalidValue, check_bool, check_choice, check_integer, check_number
+from memflux.errors import InvalidValue, check_bool, check_choice, check_integer, check_names, check_number
 from memflux.space import Space
 from memflux.traces import Traces
 from memflux.waveform import Waveform
@@ -25,8 +26,31 @@ CURVES_AT_ONCE = 8_192  # 320 samples in float64, voltage and time included: som
 POINTS_AT_ONCE = 65_536  # numbers only: what an endpoint answers at full speed
 
 
+class AbstractQuantity(abc.ABC):
+    """A number of a curve as data: a name and parameters, so that it travels to an endpoint.
+
+    Subclasses are frozen dataclasses that check their fields, and stand in QUANTITIES.
+    """
+
+    __slots__ = ()
+    name: ClassVar[str]
+
+    @abc.abstractmethod
+    def __call__(self, traces: Traces) -> Float[np.ndarray, " B"]:
+        """The number of every row; NaN where it is not defined, without a warning: analyses count them."""
+
+    def __str__(self) -> str:
+        """The name, with the parameters that are not the default: `quantity_from_text` reads it back."""
+        changed = [f"{f.name}={getattr(self, f.name):g}" for f in _fields(self) if getattr(self, f.name) != f.default]
+        return self.name + (f"({', '.join(changed)})" if changed else "")
+
+    def to_dict(self) -> dict[str, object]:
+        """Name and parameters, JSON-ready."""
+        return {"name": self.name} | {f.name: getattr(self, f.name) for f in _fields(self)}
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Symmetry:
+class Symmetry(AbstractQuantity):
     """S of one cycle (arXiv 2505.13882, eq. 11), 1 for a symmetric curve; see `metrics.symmetry`."""
 
     name: ClassVar[str] = "symmetry"
@@ -43,10 +67,10 @@ class Symmetry:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class OnOffRatio:
+class OnOffRatio(AbstractQuantity):
     """R of one cycle (arXiv 2505.13882, eq. 10) read at `voltage`; see `metrics.on_off_ratio`.
 
-    NaN where the drive does not sweep through `voltage`, without a warning: analyses count them.
+    NaN where the drive does not sweep through `voltage`.
     """
 
     name: ClassVar[str] = "on_off_ratio"
@@ -64,10 +88,51 @@ class OnOffRatio:
             return np.asarray(metrics.on_off_ratio(traces, voltage=self.voltage, cycle=self.cycle))
 
 
-QUANTITIES: Mapping[str, Symmetry | OnOffRatio] = {q.name: q for q in (Symmetry(), OnOffRatio())}
+QUANTITIES: Mapping[str, AbstractQuantity] = {q.name: q for q in (Symmetry(), OnOffRatio())}
 
 # A name of QUANTITIES, one of the descriptions above with other parameters, or one's own function.
-Quantity = str | Symmetry | OnOffRatio | Callable[[Traces], np.ndarray]
+Quantity = str | AbstractQuantity | Callable[[Traces], np.ndarray]
+
+
+def quantity_from_dict(fields: Mapping[str, Any]) -> AbstractQuantity:
+    """The inverse of `AbstractQuantity.to_dict`; what is left out has its default. InvalidValue for anything else."""
+    usual = QUANTITIES[check_choice("quantity", fields.get("name"), QUANTITIES)]
+    given = {name: value for name, value in fields.items() if name != "name"}
+    check_names(f"parameter of {usual.name}", given, [f.name for f in _fields(usual)])
+    floats = {f.name for f in _fields(usual) if type(f.default) is float}
+    plain = {name: float(value) if name in floats and type(value) is int else value for name, value in given.items()}
+    return dataclasses.replace(usual, **plain)  # type: ignore[type-var]
+
+
+def quantity_from_text(text: str) -> AbstractQuantity:
+    """The quantity that is written so: `symmetry`, or with parameters `on_off_ratio(voltage=3)`."""
+    name, bracket, rest = text.partition("(")
+    if bracket and not rest.endswith(")"):
+        raise InvalidValue(f"quantity = {text!r} has no closing bracket; write for example on_off_ratio(voltage=3).")
+    usual = QUANTITIES[check_choice("quantity", name.strip(), QUANTITIES)]
+    kinds = {f.name: type(f.default) for f in _fields(usual)}
+    given = {}
+    for part in filter(None, (p.strip() for p in rest[:-1].split(","))):
+        key, _, value = (p.strip() for p in part.partition("="))
+        check_names(f"parameter of {usual.name}", [key], kinds)
+        given[key] = _parsed(key, value, kinds[key])
+    return quantity_from_dict({"name": usual.name, **given})
+
+
+def _parsed(name: str, text: str, kind: type) -> object:
+    """The number in `text` as a float, a whole number or a flag of 0 or 1."""
+    try:
+        number = float(text)
+        if kind is not float and kind(number) != number:
+            raise ValueError
+        return kind(number)
+    except (ValueError, OverflowError):
+        wanted = {float: "a number", int: "a whole number", bool: "0 or 1"}[kind]
+        raise InvalidValue(f"{name} = {text!r} is not {wanted}; give one, as in on_off_ratio(voltage=3).") from None
+
+
+def _fields(quantity: Any) -> tuple[dataclasses.Field[Any], ...]:
+    return dataclasses.fields(quantity)
 
 
 def resolve(quantity: Any) -> Callable[[Traces], np.ndarray]:
@@ -83,17 +148,11 @@ def resolve(quantity: Any) -> Callable[[Traces], np.ndarray]:
 
 
 def label(quantity: Quantity) -> str:
-    """What to call a quantity in results: its name, with the parameters that are not the default."""
+    """What to call a quantity in results: as it is written, or the name of one's own function."""
     function = resolve(quantity)
-    if not isinstance(function, Symmetry | OnOffRatio):
-        return getattr(function, "__name__", type(function).__name__)
-    usual = QUANTITIES[function.name]
-    changed = [
-        f"{f.name}={getattr(function, f.name):g}"
-        for f in dataclasses.fields(function)
-        if getattr(function, f.name) != getattr(usual, f.name)
-    ]
-    return function.name + (f"({', '.join(changed)})" if changed else "")
+    if isinstance(function, AbstractQuantity):
+        return str(function)
+    return getattr(function, "__name__", type(function).__name__)
 
 
 def evaluate(
@@ -106,7 +165,7 @@ def evaluate(
     differ from the default. Otherwise curves are asked for, a bounded number at once.
     """
     functions = [resolve(q) for q in quantities]
-    known = tuple(q for q in functions if isinstance(q, Symmetry | OnOffRatio))
+    known = tuple(q for q in functions if isinstance(q, AbstractQuantity))
     remote = getattr(predictor, "quantities", None)
     if callable(remote) and len(known) == len(functions):
         asked = tuple(q.name if q == QUANTITIES[q.name] else q for q in known)

@@ -6,7 +6,22 @@ import typer
 from rich.text import Text
 
 from memflux import __version__
-from memflux.cli import ask, calibrate, campaign, cluster, doctor, export, report, serve, simulate, submit, train, tune
+from memflux.cli import (
+    calibrate,
+    campaign,
+    cluster,
+    doctor,
+    export,
+    fit,
+    pareto,
+    report,
+    serve,
+    simulate,
+    sobol,
+    submit,
+    train,
+    tune,
+)
 from memflux.cli.output import console
 from memflux.errors import MemfluxError
 
@@ -44,7 +59,9 @@ tune.register(app)
 calibrate.register(app)
 export.register(app)
 serve.register(app)
-ask.register(app)
+sobol.register(app)
+pareto.register(app)
+fit.register(app)
 report.register(app)
 
 

@@ -51,6 +51,14 @@ def predictor(model: str | None, url: str | None, name: str | None, token_file: 
     return Client(url, model=name, token_file=token_file)
 
 
+def asked(
+    model: str | None, url: str | None, name: str | None, token_file: Path | None, space: str | None
+) -> tuple[Model, Space]:
+    """What the options of a command name: `predictor` and `space_of`."""
+    found = predictor(model, url, name, token_file)
+    return found, space_of(found, space)
+
+
 def space_of(model: Model, preset: str | None) -> Space:
     """The space to ask in, with a remark where it reaches beyond what the model was trained on."""
     if preset is None and model.space.drive == "random":

@@ -13,7 +13,7 @@ import httpx
 import numpy as np
 from jaxtyping import Float
 
-from memflux.analysis.quantities import OnOffRatio, Quantity, Symmetry, resolve
+from memflux.analysis.quantities import AbstractQuantity, Quantity, resolve
 from memflux.contracts import CurveCost
 from memflux.device import Devices
 from memflux.errors import InvalidValue, MemfluxError, ServiceError, check_choice
@@ -238,9 +238,9 @@ def _token(token: str | None, token_file: str | Path | None) -> str:
     return check_token(found)
 
 
-def _described(name: Quantity) -> Symmetry | OnOffRatio:
+def _described(name: Quantity) -> AbstractQuantity:
     quantity = resolve(name)
-    if not isinstance(quantity, Symmetry | OnOffRatio):
+    if not isinstance(quantity, AbstractQuantity):
         raise InvalidValue(f"quantity = {name!r} is code, which does not travel; ask for curves and apply it here.")
     return quantity
 

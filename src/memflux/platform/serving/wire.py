@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from memflux.analysis.quantities import QUANTITIES, OnOffRatio, Symmetry
+from memflux.analysis.quantities import AbstractQuantity, quantity_from_dict
 from memflux.contracts import CurveCost
 from memflux.device import FIELDS, Device, Devices
-from memflux.errors import InvalidValue, check_choice, check_integer, check_names, check_number
+from memflux.errors import InvalidValue, check_integer, check_names, check_number
 from memflux.platform.serving.streams import parse_json, read_stream, write_stream
 from memflux.waveform import KINDS, Waveform, from_dict
 
@@ -44,7 +44,7 @@ class Question:
 
     devices: Devices
     drive: Waveform
-    quantities: tuple[Symmetry | OnOffRatio, ...] = ()
+    quantities: tuple[AbstractQuantity, ...] = ()
     cost: CurveCost | None = None
 
     def check_size(self, samples: int) -> None:
@@ -72,7 +72,7 @@ def encode(question: Question, base: Device) -> bytes:
             del drive[name]
     about: dict[str, object] = {"count": len(question.devices), "device": base.to_dict(), "drive": drive}
     if question.quantities:
-        about["quantities"] = [{"name": q.name} | dataclasses.asdict(q) for q in question.quantities]
+        about["quantities"] = [q.to_dict() for q in question.quantities]
     if question.cost is not None:
         about["cost"] = question.cost.to_dict()
     return write_stream([columns], about)
@@ -214,20 +214,12 @@ def _numbers(name: str, value: object) -> float | np.ndarray:
     raise InvalidValue(f"{name} = {str(value)[:40]!r} is no number and no list of numbers; give either in SI units.")
 
 
-def _quantities(given: object) -> tuple[Symmetry | OnOffRatio, ...]:
+def _quantities(given: object) -> tuple[AbstractQuantity, ...]:
     """From a list of names, or of objects with a name and the parameters that differ."""
     if not isinstance(given, list) or len(given) > MAX_QUANTITIES:
         raise InvalidValue(f"quantities = {str(given)[:80]!r} is not a list of at most {MAX_QUANTITIES} quantities.")
-    return tuple(_quantity({"name": item} if isinstance(item, str) else _mapping("a quantity", item)) for item in given)
-
-
-def _quantity(fields: Mapping[str, Any]) -> Symmetry | OnOffRatio:
-    usual = QUANTITIES[check_choice("quantity", fields.get("name"), QUANTITIES)]
-    check_names(f"parameter of {usual.name}", fields, ["name", *(f.name for f in dataclasses.fields(usual))])
-    given = {name: value for name, value in fields.items() if name != "name"}
-    if "voltage" in given:
-        given["voltage"] = _numbers("voltage", given["voltage"])
-    return _checked(usual.name, lambda: dataclasses.replace(usual, **given))
+    items = [{"name": item} if isinstance(item, str) else _mapping("a quantity", item) for item in given]
+    return tuple(_checked("a quantity", lambda: [quantity_from_dict(item) for item in items]))
 
 
 def _cost(given: object) -> CurveCost | None:

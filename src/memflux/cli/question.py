@@ -1,0 +1,81 @@
+"""What the commands that ask a predictor share: options, quantities by name, the bar, and how a result is shown."""
+
+import runpy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from memflux.cli.output import emit, progress
+from memflux.errors import DataError, InvalidValue
+
+if TYPE_CHECKING:
+    from memflux.analysis.quantities import Quantity
+    from memflux.analysis.results import AbstractResult
+
+Out = Annotated[Path | None, typer.Option("--out", help="JSON file to write the whole result to.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of every random choice.")]
+Voltage = Annotated[
+    float, typer.Option("--voltage", help="Voltage [V] at which the on-off ratio is read, where it is given no other.")
+]
+
+
+def quantity(text: str, voltage: float) -> "Quantity":
+    """The quantity a user means: a name, one with parameters as `symmetry(cycle=0)`, or FILE.py:FUNCTION."""
+    from memflux.analysis.quantities import OnOffRatio, quantity_from_text
+
+    file, colon, function = text.rpartition(":")
+    if colon and file.endswith(".py"):
+        return _own(Path(file), function)
+    return OnOffRatio(voltage=voltage) if text == OnOffRatio.name else quantity_from_text(text)
+
+
+def _own(file: Path, name: str) -> "Quantity":
+    """The user's own function Traces -> [B]; the file is run, as it would be by Python."""
+    if not file.is_file():
+        raise DataError(f"{file} is no file; give FILE.py:FUNCTION with a function of Traces in it.")
+    found = runpy.run_path(str(file)).get(name)
+    if not callable(found):
+        raise InvalidValue(f"{file} has no function {name!r}; give the name of a function of Traces in it.")
+    return cast("Quantity", found)
+
+
+def objective(text: str, voltage: float) -> "tuple[Quantity, str]":
+    """A quantity and its sense from QUANTITY:min or QUANTITY:max."""
+    name, colon, sense = text.rpartition(":")
+    if not colon:
+        raise InvalidValue(f"--objective {text} has no sense; give {text}:min or {text}:max.")
+    return quantity(name, voltage), sense
+
+
+def check_out(out: Path | None) -> None:
+    """Refuse an output path that cannot work before minutes are spent."""
+    if out is not None and (out.is_dir() or not out.resolve().parent.is_dir()):
+        raise DataError(f"--out {out} is not a file in an existing folder; make the folder or name another file.")
+
+
+@contextmanager
+def bar(what: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar that is told (done, all)."""
+    with progress(quiet) as shown:
+        task = shown.add_task(what, total=None, note="")
+
+        def tick(done: int, total: int) -> None:
+            shown.update(task, completed=done, total=total)
+
+        yield tick
+
+
+def finish(
+    result: "AbstractResult",
+    out: Path | None,
+    as_json: bool,
+    table: dict[str, Any],
+    title: str,
+) -> None:
+    """Write the whole result, and show it: all of it to machines, the essence to people."""
+    if out is not None:
+        result.to_json(out)
+    emit(result.to_dict() if as_json else table | ({"written to": str(out)} if out else {}), as_json, title)
