@@ -7,6 +7,7 @@ where the curves are made and send B numbers instead of B curves.
 import abc
 import dataclasses
 import inspect
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
@@ -99,9 +100,10 @@ def quantity_from_dict(fields: Mapping[str, Any]) -> AbstractQuantity:
     usual = QUANTITIES[check_choice("quantity", fields.get("name"), QUANTITIES)]
     given = {name: value for name, value in fields.items() if name != "name"}
     check_names(f"parameter of {usual.name}", given, [f.name for f in _fields(usual)])
-    floats = {f.name for f in _fields(usual) if type(f.default) is float}
-    plain = {name: float(value) if name in floats and type(value) is int else value for name, value in given.items()}
-    return dataclasses.replace(usual, **plain)  # type: ignore[type-var]
+    for f in _fields(usual):
+        if f.name in given and type(f.default) is float:  # JSON writes 3 for 3.0
+            given[f.name] = check_number(f.name, given[f.name], low=-math.inf, high=math.inf)
+    return dataclasses.replace(usual, **given)  # type: ignore[type-var]
 
 
 def quantity_from_text(text: str) -> AbstractQuantity:
