@@ -125,7 +125,7 @@ def test_json_quantities_by_name_and_with_parameters():
         ({"quantities": "symmetry"}, "is not a list"),
         ({"quantities": ["symetry"]}, "Did you mean 'symmetry'"),
         ({"quantities": [{"name": "symmetry", "voltage": 1}]}, "'voltage' is not a parameter of symmetry"),
-        ({"quantities": [{"name": "on_off_ratio", "voltage": "5"}]}, "a quantity cannot be read"),
+        ({"quantities": [{"name": "on_off_ratio", "voltage": "5"}]}, "voltage = '5' is not a number"),
         ({"quantities": ["symmetry"] * 33}, "list of at most 32"),
         ({"cost": []}, "cost is not a JSON object"),
         ({"cost": {"kind": "curve"}}, "the cost has no target"),
