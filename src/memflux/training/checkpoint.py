@@ -1,6 +1,6 @@
-"""The folder of a surrogate: `weights.safetensors`, `surrogate.json` and, where it has bands, `bands.json`.
+"""The folder of a surrogate: `weights.safetensors` and `surrogate.json`.
 
-Nothing is ever unpickled.
+Once calibrated also `bands.json`, and `held_out.safetensors` with true curves. Nothing is ever unpickled.
 """
 
 import json
@@ -24,8 +24,10 @@ FORMAT = 2
 WEIGHTS = "weights.safetensors"
 DOCUMENT = "surrogate.json"
 BANDS = "bands.json"
+HELD_OUT = "held_out.safetensors"
 MAX_WEIGHTS = 2 * 1024**3  # bytes
 MAX_DOCUMENT = 16 * 1024**2  # bytes
+MAX_HELD_OUT = 64 * 1024**2  # bytes
 
 
 def check_target(folder: str | Path) -> Path:
@@ -44,6 +46,7 @@ def write_folder(
     document: Mapping[str, object],
     module: nn.Module,
     bands: Mapping[str, object] | None = None,
+    held_out: bytes | None = None,
 ) -> None:
     """Write the files beside `folder` and rename them into place; an older surrogate there is replaced.
 
@@ -62,6 +65,8 @@ def write_folder(
         (fresh / DOCUMENT).write_text(json.dumps(full, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         if bands is not None:
             (fresh / BANDS).write_text(json.dumps(bands, allow_nan=False) + "\n", encoding="utf-8")
+        if held_out is not None:
+            (fresh / HELD_OUT).write_bytes(held_out)
         _put(fresh, target)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -89,6 +94,12 @@ def read_bands(folder: str | Path) -> dict[str, Any] | None:
     if not isinstance(document, dict):
         raise DataError(f"{path} holds no JSON object; remove it and calibrate again.")
     return document
+
+
+def read_held_out(folder: str | Path) -> bytes | None:
+    """`held_out.safetensors` of a folder; None without the file."""
+    path = Path(folder) / HELD_OUT
+    return _read(path, MAX_HELD_OUT) if path.exists() else None
 
 
 def check_keys(found: object, wanted: Iterable[str], where: str) -> None:

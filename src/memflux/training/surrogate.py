@@ -17,9 +17,19 @@ from memflux.errors import DataError, InvalidValue, check_choice, check_integer
 from memflux.space import Space
 from memflux.traces import Traces
 from memflux.training.bands import Bands, calibrate
-from memflux.training.checkpoint import BANDS, check_keys, load_weights, read_bands, read_document, write_folder
+from memflux.training.checkpoint import (
+    BANDS,
+    HELD_OUT,
+    check_keys,
+    load_weights,
+    read_bands,
+    read_document,
+    read_held_out,
+    write_folder,
+)
 from memflux.training.coverage import coverage as coverage_of
 from memflux.training.evaluate import evaluate
+from memflux.training.held_out import HeldOut
 from memflux.training.model import AbstractModel, asked_of
 from memflux.training.models import build, config_from_dict, config_to_dict, name_of
 from memflux.training.scaling import (
@@ -53,7 +63,7 @@ class Surrogate:
     Traces carry `inside` (within the training space) and a sentence a device. `record` is what
     training measured: seed, split, dropped rows, seconds, history, data set hash, test errors; and
     `about`, where somebody said it: how the data were made, the licence. `bands`, where somebody
-    calibrated them, say how far the truth may lie from a curve.
+    calibrated them, say how far the truth may lie from a curve; `truths` are curves of that calibration.
     """
 
     module: AbstractModel
@@ -66,6 +76,7 @@ class Surrogate:
     published: PublishedScaling | None  # of the published error; None where it is not defined
     record: Mapping[str, Any]
     bands: Bands | None = None
+    truths: HeldOut | None = None
 
     def __post_init__(self) -> None:
         self.module.eval()  # no dropout in an answer
@@ -84,7 +95,7 @@ class Surrogate:
         except (InvalidValue, TypeError, KeyError, AttributeError) as error:
             reason = str(error).rstrip(".?")
             raise DataError(f"{folder}/surrogate.json is not usable: {reason}; copy or train it again.") from None
-        surrogate = dataclasses.replace(surrogate, bands=_bands(folder))
+        surrogate = dataclasses.replace(surrogate, bands=_bands(folder), truths=surrogate._truths(folder))
         load_weights(folder, surrogate.module)
         surrogate.module.double().requires_grad_(False)
         return surrogate
@@ -121,12 +132,16 @@ class Surrogate:
         spread = self.spread if self.spread(devices[:1], drive[:1]) is not None else None
         traces = traces.on_grid(self.samples)
         bands = calibrate(self, devices, drive, traces, self.inputs, coverage, spread, seed)  # type: ignore[arg-type]
-        return dataclasses.replace(self, bands=bands)
+        return dataclasses.replace(self, bands=bands, truths=HeldOut.of(self.space, devices, drive, traces))
 
     def spread(self, devices: Devices, drive: Waveform) -> Float[np.ndarray, "B T"] | None:
         """Standard deviation among the members of an ensemble [A]; None for a model without members."""
         unit = self._unit(devices, self._checked(drive).for_batch(len(devices)))
         return spread_of_members(self.module, self.outputs, unit)
+
+    def held_out(self) -> tuple[Devices, Waveform, Traces] | None:
+        """N devices that training never saw, their drives and their true traces; None without calibration."""
+        return None if self.truths is None else self.truths.answered(self.space, self.drive, self.samples)
 
     def band(
         self, devices: Devices, drive: Waveform, kind: str = "pointwise"
@@ -164,7 +179,8 @@ class Surrogate:
             },
             "record": dict(self.record),
         }
-        write_folder(folder, document, self.module, None if self.bands is None else self.bands.to_dict())
+        bands = None if self.bands is None else self.bands.to_dict()
+        write_folder(folder, document, self.module, bands, None if self.truths is None else self.truths.to_bytes())
 
     def on(self, device: str = "cpu", precision: str = "float64") -> Self:
         """The same surrogate with its weights on a torch device ("cpu", "cuda"), in "float64" or "float32"."""
@@ -324,6 +340,11 @@ class Surrogate:
                 f"give {self.cycles}, or use the solver."
             )
         return drive
+
+    def _truths(self, folder: Path) -> HeldOut | None:
+        content = read_held_out(folder)
+        where = f"{folder}/{HELD_OUT}"
+        return None if content is None else HeldOut.from_bytes(content, where, len(self.space.names), self._times)
 
     @classmethod
     def _from_document(cls, document: Mapping[str, Any]) -> Self:
