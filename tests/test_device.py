@@ -183,3 +183,11 @@ def test_a_batch_may_give_densities_for_some():
     assert np.isnan(devices.replace(mean_vacancy_density=None).mean_vacancy_density).all()
     with pytest.raises(InvalidValue, match=r"mean_vacancy_density\[1\] = 2e\+28 m\^-3 is out of range"):
         devices.replace(mean_vacancy_density=[1e23, 2e28])
+
+
+def test_batches_one_after_the_other():
+    a, b = Devices.repeat(Device.preset("seed"), 2), Devices.repeat(Device.preset("S1"), 1)
+    both = Devices.concatenate([a, b])
+    assert (len(both), both[0], both[2]) == (3, a[0], b[0])
+    with pytest.raises(InvalidValue, match="batches has no entries"):
+        Devices.concatenate([])

@@ -2,7 +2,16 @@ import numpy as np
 import pytest
 
 from memflux.errors import DataError, InvalidValue
-from memflux.waveform import PiecewiseLinear, PulseTrain, RandomDrive, Sine, Triangle, from_dict
+from memflux.waveform import (
+    PiecewiseLinear,
+    PulseTrain,
+    RandomDrive,
+    Sine,
+    Triangle,
+    concatenate,
+    from_dict,
+    same_family,
+)
 
 PULSES = PulseTrain(amplitude=-5.0, width=2e-3, ramp=1.5e-3, rest=2e-3, cycles=3)
 RAMP = PiecewiseLinear(times=np.array([0.0, 1.0, 3.0]), voltages=np.array([0.0, 2.0, -1.0]), cycles=2)
@@ -201,3 +210,17 @@ def test_random_drives_ramp_hold_jump_and_rest():
     assert 0.1 < (rates > 20.0).mean() < 0.4  # jumps
     assert 0.25 < (voltages[:, ::2] == 0.0).mean() < 0.4  # rests
     assert np.quantile(lengths, [0.05, 0.95]) == pytest.approx([0.003, 0.16], rel=0.2)
+
+
+def test_drives_of_one_family_become_one_batch():
+    one = Triangle(amplitude=5.0, period=2.0, cycles=2)
+    two = Triangle(amplitude=np.array([6.0, 7.0]), period=3.0, cycles=2)
+    both = concatenate([one, two], [2, 2])
+    np.testing.assert_array_equal(both.amplitude, [5.0, 5.0, 6.0, 7.0])
+    np.testing.assert_array_equal(both.period, [2.0, 2.0, 3.0, 3.0])
+    assert not same_family(one, Triangle(amplitude=5.0, period=2.0, cycles=3))
+    assert not same_family(one, Sine(amplitude=5.0, period=2.0, cycles=2))
+    with pytest.raises(InvalidValue, match="different families"):
+        concatenate([one, Sine(amplitude=5.0, period=2.0, cycles=2)], [1, 1])
+    with pytest.raises(InvalidValue, match="2 entries for 3 devices"):
+        concatenate([two], [3])

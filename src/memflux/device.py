@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Self, overload
 
 import numpy as np
@@ -251,6 +251,13 @@ class Devices:
         count = check_integer("count", count, low=0, high=10**9)
         full = {name: np.repeat(_stack(name, [getattr(device, name)]), count) for name in FIELDS if name not in columns}
         return cls(**full, **columns)
+
+    @classmethod
+    def concatenate(cls, batches: "Sequence[Devices]") -> Self:
+        """The devices of all batches, one after the other; InvalidValue where there are none."""
+        if not batches:
+            raise InvalidValue("batches has no entries; give at least one.")
+        return cls(**{name: np.concatenate([getattr(b, name) for b in batches]) for name in FIELDS})
 
     def replace(self, **columns: object) -> Self:
         """The same batch with some columns changed; a single value is given to every device.

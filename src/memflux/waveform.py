@@ -8,7 +8,7 @@ device; `len(drive)` is then the size of the batch, and `drive.batch` is None fo
 import abc
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, NamedTuple, Self
 
@@ -121,6 +121,27 @@ class AbstractWaveform(abc.ABC):
         """Kind and fields, JSON-ready; arrays become lists."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
         return {"kind": _kind(self)} | {k: np.asarray(v).tolist() for k, v in fields.items()}
+
+
+def same_family(a: "Waveform", b: "Waveform") -> bool:
+    """Whether two drives differ in the numbers only that a batch may vary, so that `concatenate` takes them."""
+    if type(a) is not type(b):
+        return False
+    others = [f.name for f in dataclasses.fields(a) if f.name not in a.bounds]
+    return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in others)
+
+
+def concatenate(drives: "Sequence[Waveform]", counts: Sequence[int]) -> "Waveform":
+    """One batch of the drives of several batches of `counts` devices; InvalidValue for different families."""
+    first = drives[0]
+    if not all(same_family(first, drive) for drive in drives):
+        raise InvalidValue("the drives are of different families; ask for each family by itself.")
+    parts = list(zip(drives, counts, strict=True))
+    numbers = {
+        name: np.concatenate([np.broadcast_to(getattr(d.for_batch(n), name), (n,)) for d, n in parts])
+        for name in first.bounds
+    }
+    return dataclasses.replace(first, **numbers)  # type: ignore[arg-type]
 
 
 def _fraction(phase: np.ndarray) -> np.ndarray:

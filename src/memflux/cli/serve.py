@@ -1,18 +1,21 @@
 """`memflux serve`: surrogates behind an HTTP endpoint, until Ctrl-C."""
 
 import contextlib
-import math
+import dataclasses
 import os
 import signal
 import sys
 import threading
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from memflux.cli.output import Json, console, emit
 from memflux.errors import InvalidValue
+
+if TYPE_CHECKING:
+    from memflux.platform.serving.serve import Scale
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 TOKEN_FILE = Path("~/.memflux/token")
@@ -29,8 +32,12 @@ def serve(
     token_file: Annotated[
         Path, typer.Option("--token-file", help="File with the bearer token; made (mode 0600) where there is none.")
     ] = TOKEN_FILE,
-    replicas: Annotated[int, typer.Option("--replicas", min=1, help="Copies that answer side by side.")] = 1,
-    cpus: Annotated[float, typer.Option("--cpus", min=0.1, help="CPUs of one replica, and its threads.")] = 1.0,
+    replicas: Annotated[int, typer.Option("--replicas", help="Copies that answer side by side.")] = 1,
+    most: Annotated[int | None, typer.Option("--most-replicas", help="Copies under load; default: --replicas.")] = None,
+    cpus: Annotated[float, typer.Option("--cpus", help="CPUs of one replica, and its threads.")] = 1.0,
+    gpus: Annotated[float, typer.Option("--gpus", help="GPUs of one replica, or a share of one.")] = 0.0,
+    precision: Annotated[str, typer.Option("--precision", help="float32, or float64 at half the speed.")] = "float32",
+    solvers: Annotated[int, typer.Option("--solvers", help="Solvers that verify answers, a CPU each.")] = 0,
     address: Annotated[str | None, typer.Option("--address", help="A running Ray; default: an embedded one.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -42,37 +49,36 @@ def serve(
     """
     from memflux.platform.cluster import local_cluster
     from memflux.platform.serving.access import token_in
-    from memflux.platform.serving.serve import check_port, endpoint, load_surrogate
+    from memflux.platform.serving.serve import Scale, check_port, endpoint, load_surrogate
 
     models = named(folders)
+    scale = Scale(replicas=replicas, most=most, cpus=cpus, gpus=gpus, precision=precision, solvers=solvers)
     check_port(host, port)
-    _check_cores(replicas, cpus, address)
+    _check_cores(scale, address)
     for folder in models.values():
-        load_surrogate(folder)
+        load_surrogate(folder, dataclasses.replace(scale, gpus=0.0))
     path = token_file.expanduser().absolute()
     token = token_in(path)
     if host not in LOOPBACK:
         console.print(f"listening on {host}: the token travels unencrypted; put a TLS proxy in front of strangers")
     with contextlib.ExitStack() as stack:
         with console.status("starting Ray and the endpoint"):
-            stack.enter_context(local_cluster(cores=math.ceil(replicas * cpus), address=address))
+            stack.enter_context(local_cluster(cores=scale.cores, address=address))
             # Ray has put its own handler there; this one lets the blocks end what they started.
             signal.signal(signal.SIGTERM, signal.default_int_handler)
-            running = stack.enter_context(
-                endpoint(models, host=host, port=port, token=token, replicas=replicas, cpus=cpus)
-            )
+            running = stack.enter_context(endpoint(models, host=host, port=port, token=token, scale=scale))
         emit({"url": running.url, "models": list(running.models), "token_file": str(path)}, as_json, title="endpoint")
         sys.stdout.flush()
         _wait()
 
 
-def _check_cores(replicas: int, cpus: float, address: str | None) -> None:
+def _check_cores(scale: "Scale", address: str | None) -> None:
     """An embedded Ray has the cores of this process; one at an address is asked later."""
     cores = len(os.sched_getaffinity(0))
-    if address is None and math.ceil(replicas * cpus) > cores:
+    if address is None and scale.cores > cores:
         raise InvalidValue(
-            f"{replicas} replicas of {cpus:g} CPUs do not fit the {cores} cores of this machine; "
-            "lower --replicas or --cpus, or give the --address of a larger Ray."
+            f"{scale.largest} replicas of {scale.cpus:g} CPUs and {scale.solvers} solvers do not fit the {cores} cores "
+            "of this machine; ask for fewer, or give the --address of a larger Ray."
         )
 
 

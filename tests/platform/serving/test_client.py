@@ -21,11 +21,12 @@ URL = "http://endpoint"
 class Relay:
     """Hands requests to the application, after the given responses or errors; remembers them."""
 
-    def __init__(self, *first: httpx.Response | Exception, models=None) -> None:
+    def __init__(self, *first: httpx.Response | Exception, models=None, fleet=None) -> None:
         served = models or {NAME: CompactServed()}
-        self.app = TestClient(application(served, digest(TOKEN)), base_url=URL)
+        self.app = TestClient(application(served, digest(TOKEN), fleet=fleet), base_url=URL)
         self.first = list(first)
         self.seen: list[httpx.Request] = []
+        self.received = 0  # bytes
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         self.seen.append(request)
@@ -37,6 +38,7 @@ class Relay:
         answer = self.app.request(
             request.method, str(request.url), content=request.content, headers=dict(request.headers)
         )
+        self.received += len(answer.content)
         return httpx.Response(answer.status_code, content=answer.content, headers=answer.headers)
 
 
@@ -97,6 +99,17 @@ def test_no_devices_are_no_request(asked):
     devices, drive = CompactServed().space.sample(0, seed=0)
     assert asked(devices, drive).current.shape == (0, 81)
     assert asked.quantities(devices, drive, ["symmetry"]).shape == (0, 1)
+
+
+def test_single_precision_halves_what_travels():
+    devices, drive = CompactServed().space.sample(50, seed=3)
+    whole, half = Relay(), Relay()
+    far, near = client(half, precision="float32")(devices, drive), client(whole)(devices, drive)
+    np.testing.assert_allclose(far.current, near.current, rtol=1e-7)
+    assert far.current.dtype == np.float64
+    assert half.received < 0.6 * whole.received
+    with pytest.raises(InvalidValue, match="precision = 'float16'"):
+        client(half, precision="float16")
 
 
 def test_an_only_model_needs_no_name_and_a_wrong_one_is_corrected():

@@ -1,72 +1,66 @@
-import dataclasses
+import json
 
 import numpy as np
 import pytest
 
-from memflux.compact import CompactModel
 from memflux.errors import ServiceError
-from memflux.platform.serving.replies import (
-    array_from_arrow,
-    arrays_to_arrow,
-    curves_from_arrow,
-    curves_to_arrow,
-    curves_to_json,
-    listed,
-)
-from memflux.space import Space
+from memflux.platform.serving import replies
+from memflux.platform.serving.replies import Answer, listed, read
 
 
-def traces():
-    devices, drive = Space.preset("5d").sample(5, seed=0)
-    answer = CompactModel(samples=8)(devices, drive)
-    current = answer.current.copy()
+def answer():
+    current = np.arange(15.0).reshape(5, 3)
     current[1] = np.nan
-    status_class, status = answer.status_class.copy(), answer.status.copy()
-    status_class[1], status[1] = "diverged", "the extrapolation overflows"
+    words = np.array(["solved", "diverged", "solved", "solved", "solved"], dtype=object)
     inside = np.array([True, False, True, True, False])
-    return dataclasses.replace(answer, current=current, status_class=status_class, status=status, inside=inside)
+    return Answer(arrays={"current": current, "status": words, "inside": inside, "cost": current[:, 0]}, about={"n": 2})
 
 
-def test_curves_survive_in_parts():
-    whole = traces()
-    back = curves_from_arrow(curves_to_arrow([whole[:2], whole[2:]], samples=8), count=5, times=17)
-    np.testing.assert_array_equal(back.current, whole.current)
-    assert back.status.tolist() == whole.status.tolist()
-    assert back.status_class.tolist() == whole.status_class.tolist()
-    np.testing.assert_array_equal(back.inside, whole.inside)
+SHAPES = {"current": (5, 3), "status": (5,), "inside": (5,), "cost": (5,)}
 
 
-def test_the_question_of_the_space_may_not_arise():
-    plain = dataclasses.replace(traces(), inside=None)
-    assert curves_from_arrow(curves_to_arrow([plain], samples=8), 5, 17).inside is None
-    assert curves_to_json(plain, 8)["inside"] is None
+def test_arrays_survive_in_batches(monkeypatch):
+    monkeypatch.setattr(replies, "ROWS_A_BATCH", 2)
+    back = read(answer().to_arrow(), SHAPES)
+    for name, array in answer().arrays.items():
+        np.testing.assert_array_equal(back[name], array)
+    assert back["inside"].dtype == bool
+
+
+def test_single_precision_stays_single_on_the_way():
+    small = Answer(arrays={"current": answer().arrays["current"].astype(np.float32)}, about={})
+    assert read(small.to_arrow(), {"current": (5, 3)})["current"].dtype == np.float32
+    assert len(small.to_arrow()) < len(Answer(arrays={"current": answer().arrays["current"]}, about={}).to_arrow())
+
+
+def test_what_is_optional_may_be_missing():
+    body = answer().to_arrow()
+    assert "low" not in read(body, SHAPES | {"low": (5, 3)}, optional=("low",))
+    with pytest.raises(ServiceError, match="sent no low"):
+        read(body, SHAPES | {"low": (5, 3)})
+
+
+def test_parts_and_emptiness():
+    assert len(answer().part(slice(1, 3))) == 2
+    np.testing.assert_array_equal(answer().part(slice(1, 3)).arrays["cost"], [np.nan, 6.0])
+    nothing = Answer(arrays={"errors": np.empty((0, 2))}, about={})
+    assert read(nothing.to_arrow(), {"errors": (-1, 2)})["errors"].shape == (0, 2)
 
 
 def test_json_has_null_for_nan():
-    answer = curves_to_json(traces(), samples=8)
-    assert answer["current"][1] == [None] * 17
-    assert len(answer["time"]) == 5
-    assert answer["status"][1] == "the extrapolation overflows"
+    fields = json.loads(json.dumps(answer().to_json(), allow_nan=False))
+    assert fields["current"][1] == [None] * 3
+    assert fields["status"][1] == "diverged"
+    assert fields["inside"] == [True, False, True, True, False]
+    assert fields["n"] == 2
     assert listed(np.array([1.0, np.inf, np.nan])) == [1.0, None, None]
 
 
-def test_arrays_of_one_and_two_dimensions():
-    cost, gradient = np.array([1.0, np.nan]), np.arange(6.0).reshape(2, 3)
-    body = arrays_to_arrow({"cost": cost, "gradient": gradient}, {"gradient": ["a", "b", "c"]})
-    np.testing.assert_array_equal(array_from_arrow(body, "cost", (2,)), cost)
-    np.testing.assert_array_equal(array_from_arrow(body, "gradient", (2, 3)), gradient)
-
-
 def test_answers_of_another_shape_are_refused():
-    body = curves_to_arrow([traces()], samples=8)
-    with pytest.raises(ServiceError, match="5 devices at 9 times"):
-        curves_from_arrow(body, 5, 9)
-    with pytest.raises(ServiceError, match="5 rows"):
-        curves_from_arrow(body, 4, 17)
-    with pytest.raises(ServiceError, match="expected 5 of values"):
-        array_from_arrow(body, "values", (5, 2))
-    with pytest.raises(ServiceError, match="not an Arrow stream"):
-        curves_from_arrow(b"<html>", 5, 17)
-    wide = arrays_to_arrow({"values": np.zeros((5, 3))}, {})
-    with pytest.raises(ServiceError, match="15 values of values"):
-        array_from_arrow(wide, "values", (5, 2))
+    body = answer().to_arrow()
+    for shape in ((4, 3), (5, 2), (5, 4)):
+        with pytest.raises(ServiceError, match="sent 15 values of current for 5 devices"):
+            read(body, {"current": shape})
+    for damaged in (b"", b"rubbish", body[:100]):
+        with pytest.raises(ServiceError, match="not an Arrow stream"):
+            read(damaged, SHAPES)

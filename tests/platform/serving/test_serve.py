@@ -16,11 +16,13 @@ from compact_served import NAME, TOKEN, CompactServed, load
 from memflux.analysis.quantities import evaluate
 from memflux.contracts import CurveCost
 from memflux.errors import DataError, InvalidValue, ServiceError
+from memflux.metrics import symmetry
 from memflux.platform.cluster import local_cluster
 from memflux.platform.serving import client as client_file
 from memflux.platform.serving import serve as serve_file
 from memflux.platform.serving.client import Client
-from memflux.platform.serving.serve import check_port, endpoint, free_port, start, stop
+from memflux.platform.serving.serve import Scale, check_port, endpoint, free_port, start, stop
+from memflux.solvers.solver import Solver
 from processes import command_of, descendants
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
@@ -38,7 +40,9 @@ def cluster():
 
 @pytest.fixture(scope="module")
 def running(cluster):
-    with endpoint({NAME: "unused"}, port=free_port(), token=TOKEN, replicas=2, cpus=0.5, loader=load) as running:
+    with endpoint(
+        {NAME: "unused"}, port=free_port(), token=TOKEN, scale=Scale(replicas=2, cpus=0.5), loader=load
+    ) as running:
         yield running
 
 
@@ -66,6 +70,16 @@ def test_answers_equal_the_local_model(asked, monkeypatch):
         strict=True,
     ):
         np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+def test_solvers_answer_for_what_the_model_does_not_know(asked):
+    space = CompactServed().space
+    devices, drive = space.sample(3, seed=4)
+    devices = devices.replace(vacancy_offset=np.array([0.0, 0.0, 0.9]))
+    found = asked.measure(devices, drive, ["symmetry"], defer=True)
+    np.testing.assert_array_equal(found.exact, [False, False, True])
+    exact = Solver(samples=CompactServed().samples)(devices[2:], drive)
+    np.testing.assert_allclose(found.values[2, 0], symmetry(exact)[0], rtol=1e-9)
 
 
 def test_statuses_over_the_wire(running):
@@ -131,8 +145,8 @@ def test_what_cannot_be_served_is_a_sentence(running, monkeypatch):
     with pytest.raises(InvalidValue, match="models has no entries"):
         start({}, host="127.0.0.1", port=port, token=TOKEN, loader=load)
     monkeypatch.setattr(serve_file.serve, "status", lambda: type("None yet", (), {"proxies": {}}))
-    with pytest.raises(InvalidValue, match="9 replicas of 1 CPUs do not fit"):
-        start({NAME: "unused"}, host="127.0.0.1", port=free_port(), token=TOKEN, replicas=9, loader=load)
+    with pytest.raises(InvalidValue, match="9 replicas and 0 solvers need 9 CPUs"):
+        start({NAME: "unused"}, host="127.0.0.1", port=free_port(), token=TOKEN, scale=Scale(replicas=9), loader=load)
     with pytest.raises(InvalidValue, match="the token has 5 characters"):
         start({NAME: "unused"}, host="127.0.0.1", port=free_port(), token="short", loader=load)
     with pytest.raises(DataError, match="neither a folder nor a pretrained"):
@@ -150,12 +164,14 @@ def test_the_end_is_an_end_and_a_start_that_fails_leaves_nothing(running, cluste
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{running.url}/healthz", trust_env=False)
 
-    def fails_in_replicas(folder: object) -> CompactServed:
+    def fails_in_replicas(folder: object, scale: Scale) -> CompactServed:
         if ray.get_runtime_context().get_actor_id() is not None:
             raise RuntimeError("no such model here")
         return CompactServed()
 
     port = free_port()
     with pytest.raises(ServiceError, match="did not start"):
-        start({NAME: "unused"}, host="127.0.0.1", port=port, token=TOKEN, cpus=0.5, loader=fails_in_replicas)
+        start(
+            {NAME: "unused"}, host="127.0.0.1", port=port, token=TOKEN, scale=Scale(cpus=0.5), loader=fails_in_replicas
+        )
     check_port("127.0.0.1", port)

@@ -1,9 +1,11 @@
 """A remote endpoint as a Differentiable Predictor; needs httpx and Arrow, neither Ray nor torch."""
 
+import dataclasses
 import functools
 import os
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -11,15 +13,15 @@ from urllib.parse import quote
 
 import httpx
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from memflux.analysis.quantities import AbstractQuantity, Quantity, resolve
 from memflux.contracts import CurveCost
 from memflux.device import Devices
 from memflux.errors import InvalidValue, MemfluxError, ServiceError, check_choice
 from memflux.platform.serving.access import check_token, read_token
-from memflux.platform.serving.replies import array_from_arrow, curves_from_arrow
-from memflux.platform.serving.wire import ARROW, MAX_DEVICES, MAX_VALUES, Question, encode
+from memflux.platform.serving.replies import read
+from memflux.platform.serving.wire import ARROW, MAX_DEVICES, MAX_VALUES, PRECISIONS, Question, encode
 from memflux.space import Space
 from memflux.traces import Traces
 from memflux.waveform import Waveform
@@ -37,11 +39,36 @@ T = TypeVar("T")
 LOST = (httpx.NetworkError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.RemoteProtocolError)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Curves:
+    """Traces of B devices; the ends of their bands, where asked for; and which the solver answered for."""
+
+    traces: Traces
+    low: Float[np.ndarray, "B T"] | None  # A
+    high: Float[np.ndarray, "B T"] | None  # A
+    exact: Bool[np.ndarray, " B"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Numbers:
+    """Q quantities of B devices, and how far to trust them.
+
+    The true value lies within `half_width` with a probability of 95 %, on average over devices like those of the
+    calibration; NaN outside the training space and where the model keeps no true curves, 0 where `exact`.
+    """
+
+    values: Float[np.ndarray, "B Q"]
+    half_width: Float[np.ndarray, "B Q"]
+    inside: Bool[np.ndarray, " B"]
+    exact: Bool[np.ndarray, " B"]  # the solver answered
+
+
 class Client:
     """One model behind an endpoint: `client(devices, drive)`, `quantities`, `value_and_gradient`.
 
     The token is `token`, or the content of `token_file`, or the variable MEMFLUX_TOKEN. `model`
-    may be left out where the endpoint serves one. `timeout` [s] bounds one answer, not a batch.
+    may be left out where the endpoint serves one. `timeout` [s] bounds one answer, not a batch. With `precision`
+    "float32" currents travel at half the size.
     Raises InvalidValue for what the endpoint finds wrong with a question, ServiceError where it
     cannot be reached, is too busy, or refuses the token.
     """
@@ -54,74 +81,100 @@ class Client:
         token: str | None = None,
         token_file: str | Path | None = None,
         timeout: float = 120.0,
+        precision: str = "float64",
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.url = url.rstrip("/")
+        self.precision = check_choice("precision", precision, PRECISIONS)
         self._model = model
         self._http = _http(self.url, _token(token, token_file), timeout, transport)
 
     def __call__(self, devices: Devices, drive: Waveform) -> Traces:
         """Traces [B, T] of B devices on the phase grid, as the model itself would return them."""
+        return self.predict(devices, drive).traces
+
+    def predict(
+        self, devices: Devices, drive: Waveform, *, bands: str | None = None, verify: int = 0, defer: bool = False
+    ) -> Curves:
+        """Traces [B, T] with what the endpoint knows of their errors.
+
+        `bands` ("pointwise" or "curve") asks for their ends. The endpoint's solvers answer for the `verify` devices of
+        which the model knows least (at most 64), and with `defer` for all outside its training space.
+        """
         drive = drive.for_batch(len(devices))
         times = drive.cycles * self.samples + 1
-        current = np.empty((len(devices), times))
-        words = np.empty((2, len(devices)), dtype=object)
-        inside: np.ndarray | None = np.zeros(len(devices), dtype=bool)
-
-        def ask(part: slice) -> None:
-            nonlocal inside
-            question = Question(devices=devices[part], drive=drive[part])
-            curves = curves_from_arrow(self._post("predict", question), len(question.devices), times)
-            current[part], words[0, part], words[1, part] = curves.current, curves.status_class, curves.status
-            if curves.inside is None or inside is None:
-                inside = None
-            else:
-                inside[part] = curves.inside
-
-        self._in_parts(ask, len(devices), min(CURVES_A_REQUEST, max(1, MAX_VALUES // times)))
+        curve, word = (len(devices), times), (len(devices),)
+        found = self._gather(
+            "predict",
+            Question(devices=devices, drive=drive, precision=self.precision, bands=bands, verify=verify, defer=defer),
+            {"current": curve, "status_class": word, "status": word, "inside": word}
+            | ({"low": curve, "high": curve} if bands else {})
+            | ({"exact": word} if verify or defer else {}),
+            min(CURVES_A_REQUEST, max(1, MAX_VALUES // times)),
+        )
         time, voltage = drive.grid(self.samples)
-        return Traces(
-            time=np.broadcast_to(time, current.shape),
-            voltage=np.broadcast_to(voltage, current.shape),
-            current=current,
+        traces = Traces(
+            time=np.broadcast_to(time, curve),
+            voltage=np.broadcast_to(voltage, curve),
+            current=found["current"],
             period=np.broadcast_to(np.asarray(drive.periods(), dtype=np.float64), len(devices)),
             cycles=drive.cycles,
-            status_class=words[0],
-            status=words[1],
-            inside=inside,
+            status_class=found["status_class"],
+            status=found["status"],
+            inside=found.get("inside"),
         )
+        exact = found.get("exact", np.zeros(len(devices), dtype=bool))
+        return Curves(traces=traces, low=found.get("low"), high=found.get("high"), exact=exact)
+
+    def band(
+        self, devices: Devices, drive: Waveform, kind: str = "pointwise"
+    ) -> tuple[Float[np.ndarray, "B T"], Float[np.ndarray, "B T"]]:
+        """Lower and upper ends [A] of the bands around the curves, as `Surrogate.band` has them."""
+        found = self.predict(devices, drive, bands=kind)
+        assert found.low is not None
+        assert found.high is not None
+        return found.low, found.high
 
     def quantities(self, devices: Devices, drive: Waveform, names: Sequence[Quantity]) -> Float[np.ndarray, "B Q"]:
         """Registered quantities, computed by the endpoint; NaN where undefined. Names, or descriptions."""
+        return self.measure(devices, drive, names).values
+
+    def measure(
+        self, devices: Devices, drive: Waveform, names: Sequence[Quantity], *, verify: int = 0, defer: bool = False
+    ) -> Numbers:
+        """`quantities` with the half widths of their intervals; `verify` and `defer` as in `predict`."""
         wanted = tuple(_described(name) for name in names)
         drive = drive.for_batch(len(devices))
-        values = np.empty((len(devices), len(wanted)))
+        shape, flag = (len(devices), len(wanted)), (len(devices),)
+        found = self._gather(
+            "quantities",
+            Question(devices=devices, drive=drive, quantities=wanted, verify=verify, defer=defer),
+            {"values": shape, "half_width": shape, "inside": flag} | ({"exact": flag} if verify or defer else {}),
+            min(MAX_DEVICES, max(1, MAX_VALUES // (drive.cycles * self.samples + 1))),
+        )
+        exact = found.pop("exact", np.zeros(len(devices), dtype=bool))
+        return Numbers(**found, exact=exact)
 
-        def ask(part: slice) -> None:
-            question = Question(devices=devices[part], drive=drive[part], quantities=wanted)
-            shape = (len(question.devices), len(wanted))
-            values[part] = array_from_arrow(self._post("quantities", question), "values", shape)
-
-        times = drive.cycles * self.samples + 1
-        self._in_parts(ask, len(devices), min(MAX_DEVICES, max(1, MAX_VALUES // times)))
-        return values
+    def quantity_errors(self, names: Sequence[Quantity]) -> Float[np.ndarray, "N Q"] | None:
+        """Predicted minus true quantities of the held-out devices of the model; None where it keeps none."""
+        wanted = tuple(_described(name) for name in names)
+        one = self.space.sample(1, seed=0)
+        body = self._post("errors", Question(devices=one[0], drive=one[1], quantities=wanted))
+        errors = read(body, {"errors": (-1, len(wanted))})["errors"]
+        return errors if len(errors) else None
 
     def value_and_gradient(
         self, devices: Devices, drive: Waveform, cost: CurveCost
     ) -> tuple[Float[np.ndarray, " B"], Float[np.ndarray, "B P"]]:
         """Cost [B] and its gradient [B, P] per SI unit (eV for energies) of each parameter."""
         drive = drive.for_batch(len(devices))
-        value, gradient = np.empty(len(devices)), np.empty((len(devices), len(self.parameters)))
-
-        def ask(part: slice) -> None:
-            question = Question(devices=devices[part], drive=drive[part], cost=cost)
-            body = self._post("gradient", question)
-            value[part] = array_from_arrow(body, "cost", (len(question.devices),))
-            gradient[part] = array_from_arrow(body, "gradient", (len(question.devices), len(self.parameters)))
-
-        times = drive.cycles * self.samples + 1
-        self._in_parts(ask, len(devices), min(GRADIENTS_A_REQUEST, max(1, MAX_VALUES // times)))
-        return value, gradient
+        found = self._gather(
+            "gradient",
+            Question(devices=devices, drive=drive, cost=cost),
+            {"cost": (len(devices),), "gradient": (len(devices), len(self.parameters))},
+            min(GRADIENTS_A_REQUEST, max(1, MAX_VALUES // (drive.cycles * self.samples + 1))),
+        )
+        return found["cost"], found["gradient"]
 
     def models(self) -> list[dict[str, Any]]:
         """What the endpoint serves: name, parameters, space, drive, samples, cycles, test errors of each."""
@@ -174,6 +227,29 @@ class Client:
             return next(iter(entries.values()))
         return entries[check_choice("model", self._model, entries)]
 
+    def _gather(
+        self, what: str, question: Question, shapes: Mapping[str, tuple[int, ...]], size: int
+    ) -> dict[str, np.ndarray]:
+        """The arrays of an answer, from requests of at most `size` devices; numbers in float64."""
+        count = len(question.devices)
+        if (question.verify or question.defer) and count > size:
+            raise InvalidValue(f"{count} devices cannot be verified at once; ask for at most {size}.")
+        whole: dict[str, np.ndarray] = {}
+        lock = threading.Lock()
+
+        def ask(part: slice) -> None:
+            rows = part.stop - part.start
+            asked = dataclasses.replace(question, devices=question.devices[part], drive=question.drive[part])
+            found = read(self._post(what, asked), {n: (rows, *s[1:]) for n, s in shapes.items()}, optional=("inside",))
+            for name, array in found.items():
+                with lock:
+                    if name not in whole:
+                        whole[name] = _empty(name, shapes[name])
+                whole[name][part] = array
+
+        self._in_parts(ask, count, size)
+        return whole or {name: _empty(name, shape) for name, shape in shapes.items()}
+
     def _in_parts(self, ask: Callable[[slice], None], count: int, size: int) -> None:
         """`ask` every slice of at most `size` rows, IN_FLIGHT at a time; the first error ends it."""
         parts = [slice(first, min(first + size, count)) for first in range(0, count, size)]
@@ -212,6 +288,12 @@ class Client:
                 return _checked(response, self.url)
             trouble = f"is too busy ({_sentence(response)})"
         raise ServiceError(f"{self.url} {trouble}; gave up after {ATTEMPTS} attempts.")
+
+
+def _empty(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Room for an array of an answer: flags, words, or numbers in float64."""
+    kinds: dict[str, type] = {"inside": bool, "exact": bool, "status": object, "status_class": object}
+    return np.empty(shape, dtype=kinds.get(name, np.float64))
 
 
 def _http(url: str, token: str, timeout: float, transport: httpx.BaseTransport | None) -> httpx.Client:

@@ -1,17 +1,14 @@
 """The HTTP application around loaded models: routes, token, limits, and errors in one sentence.
 
 It knows nothing of Ray: `serve` runs it as Ray Serve replicas, tests call it in process. Every
-route but /healthz, /readyz and /openapi.json, which hold no data, wants the token. Models answer
-in one worker thread, so that the event loop stays free for the health routes and for saying 503 to
-a request too many.
+route but /healthz, /readyz and /openapi.json, which hold no data, wants the token. The event loop only reads and
+sends; models answer in a thread of their own (`desk`), so that health and 503 are said at any time.
 """
 
-import asyncio
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 from fastapi import FastAPI, Request, Security
@@ -22,16 +19,16 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from memflux import __version__
-from memflux.analysis.quantities import CURVES_AT_ONCE, QUANTITIES, evaluate, label
+from memflux.analysis.quantities import QUANTITIES
 from memflux.contracts import CurveCost
 from memflux.device import FIELDS, Devices
 from memflux.errors import InvalidValue, MemfluxError, check_choice
-from memflux.platform.serving import replies
 from memflux.platform.serving.access import matches
-from memflux.platform.serving.wire import ARROW, JSON, MAX_BYTES, Question, TooLarge, decode
-from memflux.space import Space
-from memflux.traces import Traces
-from memflux.waveform import Waveform
+from memflux.platform.serving.answers import ROUTES, Route, Served
+from memflux.platform.serving.desk import Busy, Desk, Meter, Ticket
+from memflux.platform.serving.replies import Answer, listed
+from memflux.platform.serving.verify import Fleet, verified
+from memflux.platform.serving.wire import ARROW, BANDS, JSON, MAX_BYTES, MAX_VERIFIED, PRECISIONS, Question, TooLarge
 
 logger = logging.getLogger(__name__)
 
@@ -46,75 +43,24 @@ OPEN_ROUTES = ("/healthz", "/readyz", "/openapi.json")
 LONGEST_SENTENCE = 1_000  # characters of an error that are sent
 
 
-class Served(Protocol):
-    """What an endpoint asks of a model; `memflux.training.surrogate.Surrogate` has it."""
+def application(
+    models: Mapping[str, Served],
+    token_digest: str,
+    queue: int = 32,
+    meter: Meter | None = None,
+    fleet: Fleet | None = None,
+) -> ASGIApp:
+    """The guarded ASGI application; `token_digest` is `access.digest` of the token.
 
-    @property
-    def parameters(self) -> tuple[str, ...]: ...
-    @property
-    def space(self) -> Space: ...
-    @property
-    def drive(self) -> Waveform: ...
-    @property
-    def samples(self) -> int: ...
-    @property
-    def cycles(self) -> int: ...
-    @property
-    def test_errors(self) -> Mapping[str, Any]: ...
-    def __call__(self, devices: Devices, drive: Waveform) -> Traces: ...
-    def value_and_gradient(
-        self, devices: Devices, drive: Waveform, cost: CurveCost
-    ) -> tuple[np.ndarray, np.ndarray]: ...
-
-
-class Busy(MemfluxError):
-    """As many requests wait as the endpoint lets wait."""
-
-
-Answer = Callable[[Served, Question, str], Response]
-
-
-class Desk:
-    """Models by name, and the one thread that asks them; at most `queue` requests wait or run."""
-
-    def __init__(self, models: Mapping[str, Served], queue: int) -> None:
-        self.models = dict(models)
-        self.queue = queue
-        self.waiting = 0  # touched by the event loop alone
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
-
-    @property
-    def full(self) -> bool:
-        """Whether the next question would be refused."""
-        return self.waiting >= self.queue
-
-    async def ask(self, name: str, request: Request, answer: Answer) -> Response:
-        """The answer of model `name` to the question in the request's body."""
-        if name not in self.models:
-            raise HTTPException(404, _unknown(name, self.models))
-        kind = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
-        if kind not in (ARROW, JSON):
-            raise HTTPException(415, f"content type {kind!r} is not known; send {JSON} or {ARROW}.")
-        if self.full:
-            raise Busy(f"{self.waiting} requests are waiting already; try again in a second.")
-        self.waiting += 1
-        try:
-            body = await _body(request)
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._thread, _answer, self.models[name], body, kind, answer)
-        finally:
-            self.waiting -= 1
-
-
-def application(models: Mapping[str, Served], token_digest: str, queue: int = 32) -> ASGIApp:
-    """The guarded ASGI application; `token_digest` is `access.digest` of the token."""
+    `meter` counts what is asked, `fleet` solves what is to be verified.
+    """
     for name, model in models.items():
         _rehearse(name, model)
-    desk = Desk(models, queue)
+    desk = Desk(models, queue, meter)
     # No /docs and /redoc: these pages load code from elsewhere and could not send the token.
     app = FastAPI(title="memflux", version=__version__, description=DESCRIPTION, docs_url=None, redoc_url=None)
     _open_routes(app, desk)
-    _model_routes(app, desk)
+    _model_routes(app, desk, fleet)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(MemfluxError, _on_memflux)
     app.add_exception_handler(ClientDisconnect, _on_disconnect)
@@ -155,29 +101,56 @@ def _open_routes(app: FastAPI, desk: Desk) -> None:
         return JSONResponse({"status": "ready" if ready else "busy"}, status_code=200 if ready else 503)
 
 
-def _model_routes(app: FastAPI, desk: Desk) -> None:
+def _model_routes(app: FastAPI, desk: Desk, fleet: Fleet | None) -> None:
     token = [Security(HTTPBearer(auto_error=False))]  # the Guard checks it; here it is documented
 
     @app.get("/v1/models", summary="What is served", dependencies=token)
     async def models() -> dict[str, Any]:
-        return {"models": [describe(name, model) for name, model in desk.models.items()]}
+        return {"models": [describe(name, model.served) for name, model in desk.models.items()]}
 
-    routes: tuple[tuple[str, str, Answer], ...] = (
-        ("predict", "Current traces of devices", _predict),
-        ("quantities", "Symmetry, on-off ratio of devices", _quantities),
-        ("gradient", "A cost of devices and its gradient", _gradient),
-    )
-    for path, summary, answer in routes:
-        app.post(f"/v1/models/{{name}}/{path}", summary=summary, dependencies=token, openapi_extra=_request_body(path))(
-            _handler(desk, answer)
+    for route in ROUTES:
+        path = f"/v1/models/{{name}}/{route.name}"
+        app.post(path, summary=route.summary, dependencies=token, openapi_extra=_request_body(route.name))(
+            _handler(desk, route, fleet)
         )
 
 
-def _handler(desk: Desk, answer: Answer) -> Callable[..., Any]:
+def _handler(desk: Desk, route: Route, fleet: Fleet | None) -> Callable[..., Any]:
     async def handle(name: str, request: Request) -> Response:
-        return await desk.ask(name, request, answer)
+        try:
+            return await _reply(desk, route, fleet, name, request)
+        except (MemfluxError, HTTPException) as error:
+            desk.refused(name, route.name, _status(error))
+            raise
 
     return handle
+
+
+async def _reply(desk: Desk, route: Route, fleet: Fleet | None, name: str, request: Request) -> Response:
+    """The answer to one request, which holds a place in the queue until it is written."""
+    if name not in desk.models:
+        raise HTTPException(404, _unknown(name, desk.models))
+    kind = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+    if kind not in (ARROW, JSON):
+        raise HTTPException(415, f"content type {kind!r} is not known; send {JSON} or {ARROW}.")
+    served = desk.models[name].served
+    with desk.place():
+        ticket = Ticket(model=name, route=route, body=await _body(request), content_type=kind)
+        question, answer = await desk.ask(ticket)
+        if question.verify or question.defer:
+            answer = await verified(served, route.name, question, answer, fleet, desk.aside)
+        return await desk.aside(lambda: _response(served, route.name, question, answer, kind))
+
+
+def _response(served: Served, route: str, question: Question, answer: Answer, kind: str) -> Response:
+    if kind == ARROW:
+        return Response(answer.to_arrow(), media_type=ARROW)
+    lists = answer.to_json()
+    if route == "predict":  # people want the axes
+        time, voltage = question.drive.grid(served.samples)
+        shape = answer.arrays["current"].shape
+        lists |= {"time": listed(np.broadcast_to(time, shape)), "voltage": listed(np.broadcast_to(voltage, shape))}
+    return JSONResponse(lists)
 
 
 def describe(name: str, model: Served) -> dict[str, Any]:
@@ -192,44 +165,6 @@ def describe(name: str, model: Served) -> dict[str, Any]:
         "quantities": list(QUANTITIES),
         "test_errors": dict(model.test_errors),
     }
-
-
-def _answer(model: Served, body: bytes, kind: str, answer: Answer) -> Response:
-    question = decode(body, kind, model.space.device, model.drive)
-    question.check_size(model.samples)
-    return answer(model, question, kind)
-
-
-def _predict(model: Served, question: Question, kind: str) -> Response:
-    devices, drive = question.devices, question.drive
-    parts = []
-    for first in range(0, len(devices), CURVES_AT_ONCE):
-        part = slice(first, first + CURVES_AT_ONCE)
-        parts.append(model(devices[part], drive[part]))
-    if kind == ARROW:
-        return Response(replies.curves_to_arrow(parts, model.samples), media_type=ARROW)
-    return JSONResponse(replies.curves_to_json(parts[0], model.samples))
-
-
-def _quantities(model: Served, question: Question, kind: str) -> Response:
-    if not question.quantities:
-        raise InvalidValue(f"quantities is empty; ask for one or more of {', '.join(QUANTITIES)}.")
-    values = evaluate(model, question.devices, question.drive, question.quantities)
-    names = [label(q) for q in question.quantities]
-    if kind == ARROW:
-        return Response(replies.arrays_to_arrow({"values": values}, {"values": names}), media_type=ARROW)
-    return JSONResponse({"quantities": names, "values": replies.listed(values)})
-
-
-def _gradient(model: Served, question: Question, kind: str) -> Response:
-    if question.cost is None:
-        raise InvalidValue("the request has no cost; give its kind and its target.")
-    cost, gradient = model.value_and_gradient(question.devices, question.drive, question.cost)
-    names = list(model.parameters)
-    if kind == ARROW:
-        arrays = {"cost": cost, "gradient": gradient}
-        return Response(replies.arrays_to_arrow(arrays, {"gradient": names}), media_type=ARROW)
-    return JSONResponse({"parameters": names, "cost": replies.listed(cost), "gradient": replies.listed(gradient)})
 
 
 def _rehearse(name: str, model: Served) -> None:
@@ -257,7 +192,7 @@ async def _body(request: Request) -> bytes:
     return b"".join(parts)
 
 
-def _unknown(name: str, models: Mapping[str, Served]) -> str:
+def _unknown(name: str, models: Iterable[str]) -> str:
     try:
         check_choice("model", name, models)
     except InvalidValue as error:
@@ -274,14 +209,24 @@ async def _on_http(_: Request, error: Any) -> JSONResponse:
 
 
 async def _on_memflux(request: Request, error: Any) -> JSONResponse:
+    status = _status(error)
+    if status == 500:
+        return await _on_bug(request, error)
+    return _error(status, str(error), {"Retry-After": "1"} if status == 503 else None)
+
+
+def _status(error: Exception) -> int:
+    """The HTTP status of an error; 500 for what is not the caller's mistake."""
     match error:
+        case HTTPException():
+            return error.status_code
         case Busy():
-            return _error(503, str(error), {"Retry-After": "1"})
+            return 503
         case TooLarge():
-            return _error(413, str(error))
+            return 413
         case InvalidValue():
-            return _error(422, str(error))
-    return await _on_bug(request, error)
+            return 422
+    return 500
 
 
 async def _on_disconnect(_: Request, __: Any) -> JSONResponse:
@@ -300,7 +245,13 @@ def _request_body(path: str) -> dict[str, Any]:
         "devices": {"type": "object", "properties": {name: values for name in FIELDS}},
         "drive": {"type": "object", "description": "kind and fields; absent: the model's own drive"},
     }
-    if path == "quantities":
+    if path == "predict":
+        properties["precision"] = {"type": "string", "enum": list(PRECISIONS)}
+        properties["bands"] = {"type": "string", "enum": list(BANDS)}
+    if path in ("predict", "quantities"):
+        properties["verify"] = {"type": "integer", "minimum": 0, "maximum": MAX_VERIFIED}
+        properties["defer"] = {"type": "boolean"}
+    if path in ("quantities", "errors"):
         properties["quantities"] = {"type": "array", "items": {"type": "string", "enum": list(QUANTITIES)}}
     if path == "gradient":
         fields = [f.name for f in dataclasses.fields(CurveCost)]

@@ -1,122 +1,99 @@
-"""How an answer travels back: currents, quantities, or a cost and its gradient; Arrow or JSON.
+"""How an answer travels back: arrays by name, one entry a device, as an Arrow stream or JSON.
 
 Times and voltages do not travel to programs: they follow from the drive and the samples a cycle.
 """
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
 
 from memflux.errors import ServiceError
 from memflux.platform.serving.streams import write_stream
-from memflux.traces import Traces
+
+ROWS_A_BATCH = 8_192  # of an Arrow stream
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Curves:
-    """What of B traces the drive does not determine."""
+class Answer:
+    """What is said of B devices: arrays [B] or [B, K] of numbers, flags or words, and what holds for all."""
 
-    current: np.ndarray  # A, [B, T]
-    status_class: np.ndarray  # [B] of str
-    status: np.ndarray  # [B] of str
-    inside: np.ndarray | None  # [B] of bool
+    arrays: Mapping[str, np.ndarray]
+    about: Mapping[str, object]
 
+    def __len__(self) -> int:
+        return len(next(iter(self.arrays.values())))
 
-def curves_to_arrow(parts: Sequence[Traces], samples: int) -> bytes:
-    """Traces on the phase grid, `samples` a cycle; one record batch a part."""
-    return write_stream([_curve_columns(p) for p in parts], {"samples": samples, "cycles": parts[0].cycles})
+    def part(self, rows: slice) -> "Answer":
+        """The answer for some of the devices."""
+        return Answer(arrays={name: array[rows] for name, array in self.arrays.items()}, about=self.about)
 
+    def to_arrow(self) -> bytes:
+        """An Arrow stream; `about` lies in its metadata."""
+        parts = range(0, max(len(self), 1), ROWS_A_BATCH)
+        batches = [{n: _column(a[k : k + ROWS_A_BATCH]) for n, a in self.arrays.items()} for k in parts]
+        return write_stream(batches, self.about)
 
-def _curve_columns(traces: Traces) -> dict[str, pa.Array]:
-    columns = {
-        "current": _fixed(traces.current),
-        "status_class": pa.array(traces.status_class.astype(str)).dictionary_encode(),
-        "status": pa.array(traces.status.astype(str)).dictionary_encode(),
-    }
-    if traces.inside is not None:
-        columns["inside"] = pa.array(traces.inside)
-    return columns
-
-
-def curves_from_arrow(body: bytes, count: int, times: int) -> Curves:
-    """The inverse; ServiceError unless it holds `count` curves at `times` times."""
-    table = _table(body, count, ("current", "status_class", "status"))
-    current = _flat(table["current"])
-    if current.size != count * times:
-        raise ServiceError(f"the endpoint sent {current.size} currents for {count} devices at {times} times.")
-    return Curves(
-        current=current.reshape(count, times),
-        status_class=_words(table["status_class"]),
-        status=_words(table["status"]),
-        inside=table["inside"].to_numpy() if "inside" in table.column_names else None,
-    )
+    def to_json(self) -> dict[str, object]:
+        """Lists by name beside `about`; null stands for NaN."""
+        return {**self.about, **{name: listed(array) for name, array in self.arrays.items()}}
 
 
-def curves_to_json(traces: Traces, samples: int) -> dict[str, object]:
-    """Lists of time, voltage, current, status and inside; null stands for NaN."""
-    return {
-        "samples": samples,
-        "cycles": traces.cycles,
-        "time": listed(traces.time),
-        "voltage": listed(traces.voltage),
-        "current": listed(traces.current),
-        "status": [str(s) for s in traces.status],
-        "inside": None if traces.inside is None else traces.inside.tolist(),
-    }
+def read(body: bytes, shapes: Mapping[str, tuple[int, ...]], optional: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
+    """The arrays of an Arrow answer that `shapes` names; numbers of 32 bits stay so.
 
-
-def arrays_to_arrow(arrays: Mapping[str, np.ndarray], labels: Mapping[str, Sequence[str]]) -> bytes:
-    """Arrays [B] or [B, K] by name; `labels` names the K columns of an array."""
-    columns = {name: _fixed(a) if a.ndim == 2 else pa.array(a) for name, a in arrays.items()}
-    return write_stream([columns], {name: list(names) for name, names in labels.items()})
-
-
-def array_from_arrow(body: bytes, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """The array `name` of the given shape; ServiceError where it is missing or of another shape."""
-    flat = _flat(_table(body, shape[0], (name,))[name])
-    if flat.size != math.prod(shape):
-        raise ServiceError(f"the endpoint sent {flat.size} values of {name}; expected the shape {shape}.")
-    return flat.reshape(shape)
-
-
-def listed(array: np.ndarray) -> list:
-    """Nested lists with null for NaN, which JSON has no word for."""
-    plain = np.asarray(array).astype(object)
-    plain[~np.isfinite(array)] = None
-    return plain.tolist()
-
-
-def _fixed(array: np.ndarray) -> pa.Array:
-    flat = np.ascontiguousarray(array, dtype=np.float64).ravel()
-    return pa.FixedSizeListArray.from_arrays(pa.array(flat), array.shape[1])
-
-
-def _flat(column: pa.ChunkedArray) -> np.ndarray:
-    """The numbers of a column of numbers or of lists of numbers, end to end."""
-    chunks = [c.flatten() if pa.types.is_fixed_size_list(c.type) else c for c in column.chunks]
-    return np.concatenate([c.to_numpy(zero_copy_only=False).astype(np.float64, copy=False) for c in chunks])
-
-
-def _words(column: pa.ChunkedArray) -> np.ndarray:
-    """The strings of a dictionary-encoded column, one object a distinct string."""
-    return np.concatenate(
-        [np.array(c.dictionary.to_pylist(), dtype=object)[c.indices.to_numpy()] for c in column.chunks]
-    )
-
-
-def _table(body: bytes, count: int, names: Sequence[str]) -> pa.Table:
+    A first size of -1 takes any number of devices. Raises ServiceError where one that is not `optional` is
+    missing, or one is of another shape.
+    """
     try:
         with pa.ipc.open_stream(body) as reader:
             table = reader.read_all()
         table.validate()
     except (pa.ArrowException, OSError) as error:
         raise ServiceError(f"the endpoint's answer is not an Arrow stream: {error}") from None
-    if table.num_rows != count or not set(names) <= set(table.column_names):
-        raise ServiceError(
-            f"the endpoint sent {table.num_rows} rows of {', '.join(table.column_names)}; "
-            f"expected {count} of {', '.join(names)}; update the older side."
-        )
-    return table
+    if missing := set(shapes) - set(optional) - set(table.column_names):
+        raise ServiceError(f"the endpoint sent no {', '.join(sorted(missing))}; update the older side.")
+    found = {}
+    for name in set(shapes) & set(table.column_names):
+        array, (count, *rest) = _array(table[name]), shapes[name]
+        if count not in (len(table), -1) or array.size != len(table) * math.prod(rest):
+            raise ServiceError(
+                f"the endpoint sent {array.size} values of {name} for {len(table)} devices; expected {count} "
+                f"times {math.prod(rest)}."
+            )
+        found[name] = array.reshape(len(table), *rest)
+    return found
+
+
+def listed(array: np.ndarray) -> list:
+    """Nested lists with null for NaN, which JSON has no word for."""
+    plain = np.asarray(array).astype(object)
+    if array.dtype.kind == "f":
+        plain[~np.isfinite(array)] = None
+    return plain.tolist()
+
+
+def _column(array: np.ndarray) -> pa.Array:
+    if array.dtype.kind == "O":
+        return pa.array(array.astype(str)).dictionary_encode()
+    if array.ndim == 1:
+        return pa.array(array)
+    return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(array).ravel()), array.shape[1])
+
+
+def _array(column: pa.ChunkedArray) -> np.ndarray:
+    """The entries of a column, those of lists end to end."""
+    parts = list(_parts(column))
+    return np.concatenate(parts) if parts else np.empty(0)
+
+
+def _parts(column: pa.ChunkedArray) -> Iterator[np.ndarray]:
+    for chunk in column.chunks:
+        if pa.types.is_dictionary(chunk.type):  # one object a distinct word
+            yield np.array(chunk.dictionary.to_pylist(), dtype=object)[chunk.indices.to_numpy()]
+        elif pa.types.is_fixed_size_list(chunk.type):
+            yield chunk.flatten().to_numpy(zero_copy_only=False)
+        else:
+            yield chunk.to_numpy(zero_copy_only=False)

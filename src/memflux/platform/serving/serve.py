@@ -4,10 +4,11 @@ import contextlib
 import dataclasses
 import errno
 import logging
+import math
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import httpx
@@ -15,12 +16,17 @@ import ray
 from ray import serve
 from starlette.types import ASGIApp
 
-from memflux.errors import InvalidValue, ServiceError, check_integer, check_number
+from memflux.errors import InvalidValue, ServiceError, check_choice, check_integer, check_number
 from memflux.platform.serving.access import check_token, digest, new_token
-from memflux.platform.serving.endpoint import Served, application
+from memflux.platform.serving.answers import Served
+from memflux.platform.serving.endpoint import application
+from memflux.platform.serving.fleet import RayFleet, start_solvers, stop_solvers
+from memflux.platform.serving.meter import RayMeter
+from memflux.platform.serving.wire import PRECISIONS
 
 APPLICATION = "memflux"
 QUEUE = 32  # questions that may wait in one replica
+BUSY = 8  # questions in a replica from which another one is started
 SPARE = 32  # requests beyond those that a replica takes, so that health is answered when it is full
 READY_WITHIN = 60.0  # s
 LOGGING = {"log_level": "WARNING", "enable_access_log": False}
@@ -28,7 +34,7 @@ ENDED_WITHIN = 30.0  # s
 CONTROLLER = "SERVE_CONTROLLER_ACTOR"  # as Ray Serve names it, and its namespace
 NAMESPACE = "serve"
 
-Loader = Callable[[str | Path], Served]
+Loader = Callable[[str | Path, "Scale"], Served]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,12 +46,45 @@ class Endpoint:
     models: tuple[str, ...]
 
 
-def load_surrogate(folder: str | Path) -> Served:
-    """The surrogate in `folder`, or the pretrained one of that name."""
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Scale:
+    """How large an endpoint is: `replicas` that answer, up to `most` under load, and `solvers` that verify.
+
+    A replica takes `cpus` CPUs and `gpus` GPUs, loads all models, and computes in `precision`.
+    """
+
+    replicas: int = 1
+    most: int | None = None  # replicas; None: as many as `replicas`
+    cpus: float = 1.0
+    gpus: float = 0.0
+    precision: str = "float32"
+    solvers: int = 0  # of one CPU each
+
+    def __post_init__(self) -> None:
+        check_integer("replicas", self.replicas, low=1, high=1000)
+        check_integer("most replicas", self.largest, low=self.replicas, high=1000)
+        check_number("cpus", self.cpus, low=0.01, high=1024.0)
+        check_number("gpus", self.gpus, low=0.0, high=64.0)
+        check_choice("precision", self.precision, PRECISIONS)
+        check_integer("solvers", self.solvers, low=0, high=10_000)
+
+    @property
+    def largest(self) -> int:
+        """The most replicas there can be."""
+        return self.replicas if self.most is None else self.most
+
+    @property
+    def cores(self) -> int:
+        """CPUs that the largest endpoint takes."""
+        return math.ceil(self.largest * self.cpus) + self.solvers
+
+
+def load_surrogate(folder: str | Path, scale: Scale) -> Served:
+    """The surrogate in `folder`, or the pretrained one of that name, in the precision and place of `scale`."""
     # Here, so that a driver that only starts and stops an endpoint does without torch.
     from memflux.training.surrogate import Surrogate
 
-    return Surrogate.load(folder)
+    return Surrogate.load(folder).on("cuda" if scale.gpus else "cpu", scale.precision)
 
 
 @contextlib.contextmanager
@@ -55,13 +94,12 @@ def endpoint(
     host: str = "127.0.0.1",
     port: int = 8000,
     token: str | None = None,
-    replicas: int = 1,
-    cpus: float = 1.0,
+    scale: Scale = Scale(),
     loader: Loader = load_surrogate,
 ) -> Iterator[Endpoint]:
     """Serve `models` while the block runs; without `token`, one is made up. See `start`."""
     chosen = new_token() if token is None else token
-    running = start(models, host=host, port=port, token=chosen, replicas=replicas, cpus=cpus, loader=loader)
+    running = start(models, host=host, port=port, token=chosen, scale=scale, loader=loader)
     try:
         yield running
     finally:
@@ -74,30 +112,28 @@ def start(
     host: str,
     port: int,
     token: str,
-    replicas: int = 1,
-    cpus: float = 1.0,
+    scale: Scale = Scale(),
     loader: Loader = load_surrogate,
 ) -> Endpoint:
     """Serve models by name in the Ray that is initialised; returns when they answer.
 
-    Every replica takes `cpus` CPUs, loads all `models` with `loader` and asks them in one thread.
-    The one HTTP proxy runs on the head node and binds `host`. Ray is given a digest of the
-    token, never the token. Raises DataError for a damaged folder, InvalidValue for the caller's
-    mistakes, ServiceError where Ray or Serve do not come up.
+    Every replica loads all `models` with `loader` and asks them in one thread. The one HTTP proxy runs on the head
+    node and binds `host`. Ray is given a digest of the token, never the token. Raises DataError for a damaged folder,
+    InvalidValue for the caller's mistakes, ServiceError where Ray or Serve do not come up.
     """
-    _check(models, host, port, replicas, cpus)
+    _check(models, host, port, scale)
     check_token(token)
     # Replicas may have another working folder.
     models = {name: Path(folder).absolute() if Path(folder).is_dir() else folder for name, folder in models.items()}
     for folder in models.values():
-        loader(folder)  # a wrong folder is a sentence here and a traceback in a replica
-    deployed = _deployment(_builder(models, loader, digest(token)), replicas, cpus)
+        loader(folder, dataclasses.replace(scale, gpus=0.0))  # a wrong folder is a sentence here, a traceback there
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     with _quiet(), contextlib.ExitStack() as undo:
         undo.callback(stop)  # also where the caller loses patience
         try:
+            build = _builder(models, loader, digest(token), scale, start_solvers(scale.solvers))
             serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": port}, logging_config=LOGGING)
-            serve.run(deployed.bind(), name=APPLICATION, route_prefix="/", logging_config=LOGGING)
+            serve.run(_deployment(build, scale).bind(), name=APPLICATION, route_prefix="/", logging_config=LOGGING)
             _await_ready(url.replace("0.0.0.0", "127.0.0.1").replace("[::]", "[::1]"))
         except (ray.exceptions.RayError, RuntimeError, TimeoutError) as error:
             last = str(error).strip().splitlines()[-1:] or ["no reason given"]
@@ -107,9 +143,10 @@ def start(
 
 
 def stop() -> None:
-    """End the endpoint of this Ray, its replicas and its proxy; Ray itself stays."""
+    """End the endpoint of this Ray, its replicas, its proxy and its solvers; Ray itself stays."""
     if ray.is_initialized():
         with _quiet():
+            stop_solvers()
             _end_controller()
             serve.shutdown()
 
@@ -147,26 +184,44 @@ def free_port(host: str = "127.0.0.1") -> int:
         return int(probe.getsockname()[1])
 
 
-def _deployment(build: Callable[[], ASGIApp], replicas: int, cpus: float) -> serve.Deployment:
+def _deployment(build: Callable[[], ASGIApp], scale: Scale) -> serve.Deployment:
+    fixed = {"num_replicas": scale.replicas}
+    grows = {
+        "autoscaling_config": {
+            "min_replicas": scale.replicas,
+            "max_replicas": scale.largest,
+            "target_ongoing_requests": BUSY,
+            "upscale_delay_s": 2.0,
+            "downscale_delay_s": 60.0,
+        }
+    }
     return serve.deployment(
         name="models",
-        num_replicas=replicas,
-        ray_actor_options={"num_cpus": cpus, "runtime_env": {"env_vars": _threads(cpus)}},
+        ray_actor_options={
+            "num_cpus": scale.cpus,
+            "num_gpus": scale.gpus,
+            "runtime_env": {"env_vars": _threads(scale.cpus)},
+        },
         max_ongoing_requests=QUEUE + SPARE,
-        max_queued_requests=QUEUE * replicas,
+        max_queued_requests=QUEUE * scale.largest,
         max_constructor_retry_count=1,
         graceful_shutdown_timeout_s=5.0,
         graceful_shutdown_wait_loop_s=0.2,
+        **(fixed if scale.largest == scale.replicas else grows),
     )(serve.ingress(build)())
 
 
-def _builder(models: Mapping[str, str | Path], loader: Loader, token_digest: str) -> Callable[[], ASGIApp]:
+def _builder(
+    models: Mapping[str, str | Path], loader: Loader, token_digest: str, scale: Scale, solvers: Sequence[str]
+) -> Callable[[], ASGIApp]:
     """What a replica calls to make its application; it holds names and a digest, no model."""
     # A lambda, since it is pickled by value and the type checks of a test run wrap every def.
-    return lambda: replica_application(models, loader, token_digest)
+    return lambda: replica_application(models, loader, token_digest, scale, solvers)
 
 
-def replica_application(models: Mapping[str, str | Path], loader: Loader, token_digest: str) -> ASGIApp:
+def replica_application(
+    models: Mapping[str, str | Path], loader: Loader, token_digest: str, scale: Scale, solvers: Sequence[str]
+) -> ASGIApp:
     """The application of the replica that this process becomes, which opens no port besides those of Ray itself.
 
     Ray Serve 2.60 gives every replica a gRPC port for other deployments, on every interface, that
@@ -176,7 +231,8 @@ def replica_application(models: Mapping[str, str | Path], loader: Loader, token_
     from ray.serve._private import replica
 
     replica.add_port_to_grpc_server = lambda server, address: 0
-    return application({name: loader(folder) for name, folder in models.items()}, token_digest, QUEUE)
+    served = {name: loader(folder, scale) for name, folder in models.items()}
+    return application(served, token_digest, QUEUE, RayMeter(), RayFleet(solvers) if solvers else None)
 
 
 def _threads(cpus: float) -> dict[str, str]:
@@ -185,23 +241,26 @@ def _threads(cpus: float) -> dict[str, str]:
     return {name: count for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
 
 
-def _check(models: Mapping[str, str | Path], host: str, port: int, replicas: int, cpus: float) -> None:
+def _check(models: Mapping[str, str | Path], host: str, port: int, scale: Scale) -> None:
     if not models:
         raise InvalidValue("models has no entries; give at least one surrogate to serve.")
     for name in models:
         if not name or not all(c.isalnum() or c in "-_." for c in name):
             raise InvalidValue(f"model name = {name!r} cannot be part of a URL; use letters, digits, '-', '_', '.'.")
-    check_integer("replicas", replicas, low=1, high=1000)
-    check_number("cpus", cpus, low=0.01, high=1024.0)
     if not ray.is_initialized():
         raise InvalidValue("Ray is not initialised; start or join a cluster first.")
     if serve.status().proxies:
         raise InvalidValue("Ray Serve runs in this Ray already, with its own address; stop it or use another cluster.")
     if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1":
         raise InvalidValue("RAY_SERVE_ENABLE_HA_PROXY is set, and that proxy listens on every interface; unset it.")
-    free = ray.available_resources().get("CPU", 0.0)
-    if free < replicas * cpus:
-        raise InvalidValue(f"{replicas} replicas of {cpus:g} CPUs do not fit the {free:g} CPUs that Ray has free.")
+    free = ray.available_resources()
+    needed = {"CPU": scale.replicas * scale.cpus + scale.solvers, "GPU": scale.replicas * scale.gpus}
+    for kind, number in needed.items():
+        if free.get(kind, 0.0) < number:
+            raise InvalidValue(
+                f"{scale.replicas} replicas and {scale.solvers} solvers need {number:g} {kind}s and Ray has "
+                f"{free.get(kind, 0.0):g} free; ask for fewer."
+            )
     check_port(host, port)
 
 

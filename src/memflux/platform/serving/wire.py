@@ -16,9 +16,9 @@ import pyarrow as pa
 from memflux.analysis.quantities import AbstractQuantity, quantity_from_dict
 from memflux.contracts import CurveCost
 from memflux.device import FIELDS, Device, Devices
-from memflux.errors import InvalidValue, check_integer, check_names, check_number
+from memflux.errors import InvalidValue, check_bool, check_choice, check_integer, check_names, check_number
 from memflux.platform.serving.streams import parse_json, read_stream, write_stream
-from memflux.waveform import KINDS, Waveform, from_dict
+from memflux.waveform import KINDS, Waveform, concatenate, from_dict, same_family
 
 ARROW = "application/vnd.apache.arrow.stream"
 JSON = "application/json"
@@ -29,8 +29,12 @@ MAX_VALUES = 2**25  # devices times samples of one request: 256 MiB of currents
 MAX_QUANTITIES = 32
 
 DRIVE = "drive."  # prefix of columns: a pulse train and a device both have a "width"
-ARROW_KEYS = ("count", "device", "drive", "quantities", "cost")
-JSON_KEYS = ("devices", "device", "drive", "quantities", "cost")
+OPTIONS = ("device", "drive", "quantities", "cost", "precision", "bands", "verify", "defer")
+ARROW_KEYS = ("count", *OPTIONS)
+JSON_KEYS = ("devices", *OPTIONS)
+PRECISIONS = ("float64", "float32")
+BANDS = ("pointwise", "curve")
+MAX_VERIFIED = 64  # devices of one request that the solver answers
 T = TypeVar("T")
 
 
@@ -40,12 +44,32 @@ class TooLarge(InvalidValue):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Question:
-    """B devices under one drive or B, and what is asked beyond curves."""
+    """B devices under one drive or B, and what is asked beyond curves.
+
+    `precision` and `bands` are of curves. The solver answers for the `verify` devices of which the model knows
+    least, and with `defer` for all that lie outside its training space.
+    """
 
     devices: Devices
     drive: Waveform
     quantities: tuple[AbstractQuantity, ...] = ()
     cost: CurveCost | None = None
+    precision: str = "float64"
+    bands: str | None = None
+    verify: int = 0
+    defer: bool = False
+
+    def __post_init__(self) -> None:
+        check_choice("precision", self.precision, PRECISIONS)
+        if self.bands is not None:
+            check_choice("bands", self.bands, BANDS)
+        check_integer("verify", self.verify, low=0, high=MAX_VERIFIED)
+        check_bool("defer", self.defer)
+
+    def goes_with(self, other: "Question") -> bool:
+        """Whether both ask the same of their devices, so that they may be asked together."""
+        mine, theirs = ((q.quantities, q.precision, q.bands, q.verify, q.defer) for q in (self, other))
+        return mine == theirs and self.cost is other.cost is None and same_family(self.drive, other.drive)
 
     def check_size(self, samples: int) -> None:
         """Refuse a question whose curves, `samples` a cycle, hold more than MAX_VALUES numbers."""
@@ -55,6 +79,16 @@ class Question:
                 f"the request asks for {len(self.devices)} devices at {times} times; ask for at most {MAX_VALUES} "
                 f"values, that is {MAX_VALUES // times} such devices, in one request."
             )
+
+
+def together(questions: Sequence[Question]) -> Question:
+    """One question about the devices of all, which `goes_with` each other."""
+    first = questions[0]
+    if len(questions) == 1:
+        return first
+    devices = Devices.concatenate([q.devices for q in questions])
+    drive = concatenate([q.drive for q in questions], [len(q.devices) for q in questions])
+    return dataclasses.replace(first, devices=devices, drive=drive)
 
 
 def encode(question: Question, base: Device) -> bytes:
@@ -75,6 +109,8 @@ def encode(question: Question, base: Device) -> bytes:
         about["quantities"] = [q.to_dict() for q in question.quantities]
     if question.cost is not None:
         about["cost"] = question.cost.to_dict()
+    usual = {"precision": "float64", "bands": None, "verify": 0, "defer": False}
+    about |= {name: getattr(question, name) for name, value in usual.items() if getattr(question, name) != value}
     return write_stream([columns], about)
 
 
@@ -92,12 +128,14 @@ def decode(body: bytes, content_type: str, own_device: Device, own_drive: Wavefo
     own = {name: c for name, c in columns.items() if not name.startswith(DRIVE)}
     changing = {name.removeprefix(DRIVE): c for name, c in columns.items() if name.startswith(DRIVE)}
     base = _checked("device", lambda: _device(about.get("device"), own_device))
-    return Question(
-        devices=Devices.repeat(base, count, **own),
-        drive=_checked("drive", lambda: _drive(about.get("drive"), changing, own_drive)).for_batch(count),
-        quantities=_quantities(about.get("quantities", [])),
-        cost=_checked("cost", lambda: _cost(about.get("cost"))),
-    )
+    fields = {
+        "devices": Devices.repeat(base, count, **own),
+        "drive": _checked("drive", lambda: _drive(about.get("drive"), changing, own_drive)).for_batch(count),
+        "quantities": _quantities(about.get("quantities", [])),
+        "cost": _checked("cost", lambda: _cost(about.get("cost"))),
+        **{name: about[name] for name in ("precision", "bands", "verify", "defer") if name in about},
+    }
+    return _checked("the request", lambda: Question(**fields))
 
 
 def _from_arrow(body: bytes) -> tuple[dict[str, np.ndarray], int, Mapping[str, Any]]:
