@@ -41,7 +41,7 @@ def cluster():
 @pytest.fixture(scope="module")
 def running(cluster):
     with endpoint(
-        {NAME: "unused"}, port=free_port(), token=TOKEN, scale=Scale(replicas=2, cpus=0.5), loader=load
+        {NAME: "unused"}, port=free_port(), token=TOKEN, scale=Scale(replicas=2, cpus=0.5, solvers=1), loader=load
     ) as running:
         yield running
 
