@@ -61,7 +61,7 @@ def test_missing_folder_and_taken_port_are_told_before_ray_starts(folder, tmp_pa
     assert f"127.0.0.1:{port} cannot be listened on" in str(busy.exception)
     large = CliRunner().invoke(app, ["serve", str(folder), "--port", str(free_port()), "--cpus", "1000", *token])
     assert isinstance(large.exception, InvalidValue)
-    assert "1 replicas of 1000 CPUs do not fit" in str(large.exception)
+    assert "1 replicas of 1000 CPUs and 0 solvers do not fit" in str(large.exception)
     away = CliRunner().invoke(app, ["serve", str(folder), "--host", "1.2.3.4", *token])
     assert "no such address" in str(away.exception)
     assert not started
@@ -85,7 +85,7 @@ def test_it_serves_a_surrogate_until_sigterm(folder, tmp_path):
         told = json.loads(line)
         assert told["token_file"] == str(token_file)
         assert stat.S_IMODE(token_file.stat().st_mode) == 0o600
-        local = Surrogate.load(folder)
+        local = Surrogate.load(folder).on("cpu", "float32")
         devices, drive = local.space.sample(50, seed=1)
         with Client(told["url"], token_file=token_file) as client:
             assert client.model == "tiny"
