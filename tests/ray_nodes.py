@@ -34,8 +34,13 @@ class Nodes:
         os.kill(generator.choice(self.workers(names)), signal.SIGKILL)
 
     def kill_node(self, generator):
-        """SIGKILL to the raylet of a node that is not the head; its workers die with it."""
-        self._cluster.remove_node(generator.choice(self.others), allow_graceful=False)
+        """SIGKILL to the raylet of a node that is neither the head nor ours; its workers die with it."""
+        import ray
+
+        ours = ray._private.worker.global_worker.node  # None where another process is the driver
+        sockets = {None if ours is None else ours._raylet_socket_name}
+        strangers = [node for node in self.others if node._raylet_socket_name not in sockets]
+        self._cluster.remove_node(generator.choice(strangers), allow_graceful=False)
 
     def kill_head(self):
         """SIGKILL to the cluster's store and to the head's raylet."""

@@ -127,9 +127,10 @@ def test_an_only_model_needs_no_name_and_a_wrong_one_is_corrected():
         [httpx.ConnectError("refused")],
         [httpx.ReadError("reset"), httpx.RemoteProtocolError("closed")],
         [httpx.Response(503, json={"error": "busy"}), httpx.Response(503, text="queue")],
+        [httpx.Response(500, text="Internal Server Error"), httpx.Response(502, json={"detail": "gone"})],
     ],
 )
-def test_lost_connections_and_503_are_tried_again(first):
+def test_lost_connections_lost_replicas_and_503_are_tried_again(first):
     count = len(first)
     relay = Relay(*first)
     assert client(relay).samples == 40

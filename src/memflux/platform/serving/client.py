@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 from urllib.parse import quote
 
 import httpx
@@ -32,11 +32,12 @@ IN_FLIGHT = 2  # one request is computed while the next is made and sent
 ATTEMPTS = 6
 FIRST_PAUSE = 0.1  # s, doubled at every attempt
 LONGEST_PAUSE = 5.0  # s
-T = TypeVar("T")
+OF_THE_PROXY = (500, 502, 504)  # said without our words where a replica died of it, or with it
 
 # Requests are pure, so asking again is safe; a read time-out is not retried, since the model is
 # then at work and would be asked twice.
 LOST = (httpx.NetworkError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.RemoteProtocolError)
+OF_THE_PROXY = (500, 502, 504)  # without a sentence of the endpoint's: the replica that was asked died
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -269,7 +270,7 @@ class Client:
         return self._send("POST", path, encode(question, self.space.device)).content
 
     def _send(self, method: str, path: str, body: bytes | None) -> httpx.Response:
-        """One request, tried again after connection errors and 503."""
+        """One request, tried again after connection errors, 503 and the death of a replica."""
         headers = {"Content-Type": ARROW} if body is not None else {}
         trouble = ""
         for attempt in range(ATTEMPTS):
@@ -284,9 +285,12 @@ class Client:
                 raise ServiceError(f"{self.url} did not answer in time; raise timeout or ask for less.") from None
             except httpx.HTTPError as error:
                 raise ServiceError(f"{self.url} failed: {error}") from None
-            if response.status_code != 503:
+            if response.status_code == 503:
+                trouble = f"is too busy ({_sentence(response)})"
+            elif response.status_code in OF_THE_PROXY and not _says_why(response):
+                trouble = f"lost the replica that was asked ({response.status_code})"
+            else:
                 return _checked(response, self.url)
-            trouble = f"is too busy ({_sentence(response)})"
         raise ServiceError(f"{self.url} {trouble}; gave up after {ATTEMPTS} attempts.")
 
 
@@ -335,8 +339,13 @@ def _checked(response: httpx.Response, url: str) -> httpx.Response:
 
 
 def _sentence(response: httpx.Response) -> str:
-    """The server's own sentence, or what the status code means."""
+    """The endpoint's own sentence, or what the status code means."""
+    return _says_why(response) or response.reason_phrase or "no reason given"
+
+
+def _says_why(response: httpx.Response) -> str | None:
+    """The sentence of the endpoint itself; None where something before it answered."""
     try:
         return str(response.json()["error"])
     except (ValueError, KeyError, TypeError):
-        return response.reason_phrase or "no reason given"
+        return None
