@@ -42,7 +42,7 @@ def whole(surrogate):
     return surrogate
 
 
-@pytest.fixture(scope="module", params=[".onnx", ".pt2"])
+@pytest.fixture(scope="module", params=[pytest.param(".onnx", marks=pytest.mark.slow), ".pt2"])
 def written(request, whole, tmp_path_factory):
     """The surrogate in each form: file and what `export` says of it."""
     if request.param == ".onnx":
@@ -72,18 +72,30 @@ def properties(path):
     return json.loads(extra[METADATA])
 
 
-def test_a_file_answers_as_the_surrogate_for_any_batch(whole, written):
-    path, told = written
+def compare(surrogate, path, told):
+    """The runtime of the file answers as the surrogate, for one device and for several."""
     for count in (1, 7):
-        devices, drive = whole.space.sample(count, seed=5)
-        wanted = whole(devices, drive)
-        columns = {"parameters": whole.inputs.values(devices, drive), "voltage": wanted.voltage}
+        devices, drive = surrogate.space.sample(count, seed=5)
+        wanted = surrogate(devices, drive)
+        columns = {"parameters": surrogate.inputs.values(devices, drive), "voltage": wanted.voltage}
         current = ask(path, {name: columns[name].copy() for name in told.inputs})
         assert current.shape == wanted.current.shape
         assert current.dtype == np.float64
         peak = np.abs(wanted.current).max(axis=1, keepdims=True)
         assert (np.abs(current - wanted.current) / peak).max() < 1e-12
     assert told.difference < 1e-12
+
+
+def test_the_spectral_model_as_onnx(spectral, tmp_path):
+    """The others in the suite of minutes: torch needs ten seconds to write each."""
+    for name in PACKAGES:
+        pytest.importorskip(name)
+    compare(spectral, tmp_path / "s.onnx", export(spectral, tmp_path / "s.onnx"))
+
+
+def test_a_file_answers_as_the_surrogate_for_any_batch(whole, written):
+    path, told = written
+    compare(whole, path, told)
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 

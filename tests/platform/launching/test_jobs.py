@@ -103,6 +103,7 @@ def test_followed_interrupted_stopped_and_gone_on_with(there, head):
     assert there.content_hash("data") == there.undisturbed()
 
 
+@pytest.mark.slow
 def test_the_entrypoint_of_the_kubernetes_manifest_runs(there, head):
     there.pace(0)
     words = (

@@ -60,6 +60,7 @@ def test_a_process_that_is_killed_is_replaced(tmp_path, calm):
     assert told(tmp_path / "s") == calm
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_between_trials_is_no_trial_s_fault(tmp_path, calm):
     drive(tmp_path / "s", RayTrials(), lambda: FatalAfterwards(tmp_path))
     assert (tmp_path / "died").exists()
