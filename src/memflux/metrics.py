@@ -13,8 +13,8 @@ import numpy as np
 from memflux.errors import InvalidValue, check_number
 from memflux.traces import Trace, Traces
 
-LOWEST = 0.1  # of the amplitude: below, the ratio of two small currents says little
-READ = np.linspace(LOWEST, 1.0, 91)  # of the amplitude: where sweeps out and back are compared
+LOWEST = 0.1  # of the extreme of a polarity: below, the ratio of two small currents says little
+READ = np.linspace(LOWEST, 1.0, 91)  # of that extreme: where sweeps out and back are compared
 LEAST_WINDOW, LARGEST_WINDOW = 1.0 + 1e-6, 1e30  # factor by which a current switches
 ALIKE = 1e-9  # of the amplitude: drives that differ less are one
 
@@ -165,9 +165,9 @@ def set_voltage(traces: Trace | Traces, cycle: int = -1, window: float = 1.1) ->
     in the polarity of the larger h_max: for an abrupt SET the voltage of the jump, for a state that drifts
     with the flux 1/sqrt(2) of the amplitude. Slopes of the curve (Barrera et al., doi 10.1016/j.cam.2017.12.020)
     find jumps alone: of a smooth curve, dI/dV is largest at the extreme and d ln|I|/dV at 0 V.
-    Compared are v of 10 % of the amplitude and more.
+    Compared are v of 10 % of the extreme and more.
     Trace -> float, Traces -> [B]; NaN where h_max is below ln `window` in both polarities (nothing is SET), where the
-    drive is not one sweep out and back in each, and for rows that failed.
+    drive is not one sweep out and back, where no current flows, and for rows that failed.
     """
     return _switching(traces, cycle, window, 1.0)
 
@@ -255,26 +255,30 @@ def _half_opened(drive: np.ndarray, current: np.ndarray, sense: float) -> tuple[
     """Signed voltage over amplitude, and h_max, of the polarity that opens wider; `drive` [S], `current` [B, S]."""
     at, opened = np.full(len(current), np.nan), np.zeros(len(current))
     for sign in (1.0, -1.0):
-        ways = _ways(sign * drive)
+        extreme = max(float((sign * drive).max()), LOWEST)  # of a polarity that hardly occurs no sweep gets there
+        part = sign * drive / extreme
+        ways = _ways(part)
         if ways is None:
             continue
-        out, back = (_log_size(sign * drive, current, way) for way in ways)
-        h = sense * (back - out)
+        with np.errstate(divide="ignore", invalid="ignore"):  # where no current flows, h is not finite
+            out, back = (_log_size(part, current, way) for way in ways)
+            h = sense * (back - out)
+            h[~np.isfinite(h).all(axis=1)] = 0.0
         widest = h.max(axis=1)
         k = h.shape[1] - 1 - (h >= 0.5 * widest[:, None])[:, ::-1].argmax(axis=1)
         rows, after = np.arange(len(h)), np.minimum(k + 1, h.shape[1] - 1)
         fall = h[rows, k] - h[rows, after]
         share = (h[rows, k] - 0.5 * widest) / np.where(fall > 0, fall, 1.0)
         v = READ[k] + share * (READ[after] - READ[k])
-        wider = widest > opened  # False for NaN
-        at, opened = np.where(wider, sign * v, at), np.where(wider, widest, opened)
+        wider = widest > opened
+        at, opened = np.where(wider, sign * extreme * v, at), np.where(wider, widest, opened)
     return at, opened
 
 
 def _ways(drive: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Samples of the one sweep from 0 to the maximum, and of that back, by rising voltage; None if there is none."""
+    """Samples of the one sweep from 0 to 1, and of that back, by rising voltage; None where there is none."""
     top = int(drive.argmax())
-    if drive[top] < READ[-1] - ALIKE:  # the other polarity is the larger
+    if drive[top] < 1.0 - ALIKE:
         return None
     out = np.arange(np.flatnonzero(drive[: top + 1] <= READ[0]).max(initial=-1), top + 1)
     last = np.flatnonzero(drive[top:] <= READ[0])
@@ -290,9 +294,8 @@ def _log_size(drive: np.ndarray, current: np.ndarray, way: np.ndarray) -> np.nda
     right = np.clip(np.searchsorted(drive[way], READ), 1, way.size - 1)
     v0, v1 = drive[way[right - 1]], drive[way[right]]
     weight = (READ - v0) / np.where(v1 > v0, v1 - v0, 1.0)
-    with np.errstate(divide="ignore", invalid="ignore"):  # no current at all: the row has no switching voltage
-        size = np.log(np.abs(current[:, way]))
-        return (1.0 - weight) * size[:, right - 1] + weight * size[:, right]
+    size = np.log(np.abs(current[:, way]))
+    return (1.0 - weight) * size[:, right - 1] + weight * size[:, right]
 
 
 def _like(traces: Trace | Traces, values: np.ndarray) -> float | np.ndarray:

@@ -81,7 +81,7 @@ class OptimiseResult(AbstractResult):
     weights: Float[np.ndarray, " Q"]
     low: Float[np.ndarray, " Q"]
     high: Float[np.ndarray, " Q"]
-    history: Float[np.ndarray, " G"]  # best cost after each generation; infinite while none kept the constraints
+    history: Float[np.ndarray, " G"]  # best cost after each generation; NaN while no device kept the constraints
     seed: int
     evaluations: int
     undefined: int  # evaluations without a value
@@ -214,7 +214,7 @@ class _Problem:
             weights=self.weights,
             low=np.where(np.isfinite(self.low), self.low, np.nan),
             high=np.where(np.isfinite(self.high), self.high, np.nan),
-            history=np.array(self.history),
+            history=np.where(np.isfinite(self.history), self.history, np.nan),
             seed=seed,
             evaluations=self.evaluations,
             undefined=self.undefined,

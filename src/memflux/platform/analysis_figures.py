@@ -11,6 +11,7 @@ from memflux.analysis.maps import MapResult
 from memflux.platform.figures import INK, MUTED, STYLE, label, plain_numbers
 
 MOST_SLICES = 6  # of the third parameter of a map beside each other
+UNITS = {"energy": "J", "loop_area": "W", "set_voltage": "V", "reset_voltage": "V"}  # as they are by default
 LINES = 5  # of equal value, drawn over a map
 
 
@@ -64,8 +65,9 @@ def _limits(values: np.ndarray) -> tuple[float, float]:
 
 
 def _name(result: MapResult, quantity: str) -> str:
-    """The quantity and what was taken of it, as people read it."""
-    return label(quantity) if result.statistic is None else f"{result.statistic} of {label(quantity)}"
+    """The quantity, what was taken of it and its unit, as people read it."""
+    name = label(quantity) if result.statistic is None else f"{result.statistic} of {label(quantity)}"
+    return name + _per(UNITS.get(quantity, "1"))
 
 
 def _unit(unit: str) -> str:
