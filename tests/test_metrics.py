@@ -160,6 +160,16 @@ def test_an_abrupt_switch_has_the_voltages_of_its_jumps():
     np.testing.assert_allclose(set_voltage(t), [4.0, 7.0, 4.0], atol=0.25)
     np.testing.assert_allclose(reset_voltage(t), [-6.0, -2.0, -6.0], atol=0.25)
     assert np.isnan(set_voltage(t, window=4.0)[2])
+    np.testing.assert_array_equal(set_voltage(t, polarity=1), set_voltage(t))
+    assert np.isnan(set_voltage(t, polarity=-1)).all()
+
+
+def test_one_polarity_can_be_asked_for():
+    both = traces_of(VOLTAGE * np.where(OUT, np.where(VOLTAGE > 0, 3.0, 2.0), 1.0))  # a RESET either way
+    assert reset_voltage(both)[0] == reset_voltage(both, polarity=1)[0] > 0
+    assert reset_voltage(both, polarity=-1)[0] < 0
+    with pytest.raises(InvalidValue, match="polarity = 2"):
+        reset_voltage(both, polarity=2)
 
 
 def test_a_state_that_drifts_with_the_flux_is_half_changed_at_its_half():

@@ -10,12 +10,13 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from memflux.errors import InvalidValue, check_number
+from memflux.errors import InvalidValue, check_integer, check_number
 from memflux.traces import Trace, Traces
 
 LOWEST = 0.1  # of the extreme of a polarity: below, the ratio of two small currents says little
 READ = np.linspace(LOWEST, 1.0, 91)  # of that extreme: where sweeps out and back are compared
 LEAST_WINDOW, LARGEST_WINDOW = 1.0 + 1e-6, 1e30  # factor by which a current switches
+POLARITIES = {0: (1.0, -1.0), 1: (1.0,), -1: (-1.0,)}
 ALIKE = 1e-9  # of the amplitude: drives that differ less are one
 
 
@@ -156,28 +157,30 @@ def energy(traces: Trace | Traces, cycle: int = -1) -> float | np.ndarray:
     return _like(traces, np.where(part.ok, _integral(part.voltage * part.current, np.diff(part.time)), np.nan))
 
 
-def set_voltage(traces: Trace | Traces, cycle: int = -1, window: float = 1.1) -> float | np.ndarray:
+def set_voltage(traces: Trace | Traces, cycle: int = -1, window: float = 1.1, polarity: int = 0) -> float | np.ndarray:
     """Voltage [V], with its sign, above which half of the rise of the current comes about in one cycle.
 
     For each polarity, h(v) = ln |I_back(v) / I_out(v)| compares the sweep back from the extreme with the sweep out to
     it at the same v = |V|; what both share, such as a static non-linearity, cancels. h is 0 at the extreme and
     grows to h_max towards small v as the state changes. The SET voltage is the largest v at which h reaches h_max / 2,
-    in the polarity of the larger h_max: for an abrupt SET the voltage of the jump, for a state that drifts
-    with the flux 1/sqrt(2) of the amplitude. Slopes of the curve (Barrera et al., doi 10.1016/j.cam.2017.12.020)
-    find jumps alone: of a smooth curve, dI/dV is largest at the extreme and d ln|I|/dV at 0 V.
-    Compared are v of 10 % of the extreme and more.
-    Trace -> float, Traces -> [B]; NaN where h_max is below ln `window` in both polarities (nothing is SET), where the
+    in the polarity of the larger h_max, or in `polarity` 1 or -1 alone: for an abrupt SET the voltage of the jump, for
+    a state that drifts with the flux 1/sqrt(2) of the amplitude. Slopes of the curve (Barrera et al., doi
+    10.1016/j.cam.2017.12.020) find jumps alone: of a smooth curve, dI/dV is largest at the extreme and d ln|I|/dV
+    at 0 V. Compared are v of 10 % of the extreme and more.
+    Trace -> float, Traces -> [B]; NaN where h_max is below ln `window` (nothing is SET), where the
     drive is not one sweep out and back, where no current flows, and for rows that failed.
     """
-    return _switching(traces, cycle, window, 1.0)
+    return _switching(traces, cycle, window, polarity, 1.0)
 
 
-def reset_voltage(traces: Trace | Traces, cycle: int = -1, window: float = 1.1) -> float | np.ndarray:
+def reset_voltage(
+    traces: Trace | Traces, cycle: int = -1, window: float = 1.1, polarity: int = 0
+) -> float | np.ndarray:
     """Voltage [V], with its sign, above which half of the fall of the current comes about in one cycle.
 
     As `set_voltage` with -h in place of h: what makes the current smaller on the way back.
     """
-    return _switching(traces, cycle, window, -1.0)
+    return _switching(traces, cycle, window, polarity, -1.0)
 
 
 class _Cycle(NamedTuple):
@@ -237,24 +240,27 @@ def _integral(values: np.ndarray, steps: np.ndarray) -> np.ndarray:
     return np.einsum("bs,bs->b", values, np.broadcast_to(weights, values.shape))
 
 
-def _switching(traces: Trace | Traces, cycle: int, window: float, sense: float) -> float | np.ndarray:
+def _switching(traces: Trace | Traces, cycle: int, window: float, polarity: int, sense: float) -> float | np.ndarray:
     """The voltage of `set_voltage` (sense 1) or `reset_voltage` (-1)."""
     least = np.log(check_number("window", window, low=LEAST_WINDOW, high=LARGEST_WINDOW))
+    signs = POLARITIES[check_integer("polarity", polarity, low=-1, high=1)]
     part = _cycle(traces, cycle)
     amplitude = np.abs(part.voltage).max(axis=1)
     drive = part.voltage / np.where(amplitude > 0, amplitude, 1.0)[:, None]
     if np.abs(drive - drive[:1]).max() < ALIKE:  # triangles of any amplitude are one
-        at, opened = _half_opened(drive[0], part.current, sense)
+        at, opened = _half_opened(drive[0], part.current, signs, sense)
     else:
-        rows = [_half_opened(v, i[None], sense) for v, i in zip(drive, part.current, strict=True)]
+        rows = [_half_opened(v, i[None], signs, sense) for v, i in zip(drive, part.current, strict=True)]
         at, opened = (np.concatenate(column) for column in zip(*rows, strict=True))
     return _like(traces, np.where(part.ok & (opened >= least), at * amplitude, np.nan))
 
 
-def _half_opened(drive: np.ndarray, current: np.ndarray, sense: float) -> tuple[np.ndarray, np.ndarray]:
+def _half_opened(
+    drive: np.ndarray, current: np.ndarray, signs: tuple[float, ...], sense: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Signed voltage over amplitude, and h_max, of the polarity that opens wider; `drive` [S], `current` [B, S]."""
     at, opened = np.full(len(current), np.nan), np.zeros(len(current))
-    for sign in (1.0, -1.0):
+    for sign in signs:
         extreme = max(float((sign * drive).max()), LOWEST)  # of a polarity that hardly occurs no sweep gets there
         part = sign * drive / extreme
         ways = _ways(part)

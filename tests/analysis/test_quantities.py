@@ -136,7 +136,7 @@ def test_parameters_out_of_range_are_refused():
         (LoopArea(normalised=True, cycle=0), metrics.loop_area, {"normalised": True, "cycle": 0}),
         (Energy(cycle=0), metrics.energy, {"cycle": 0}),
         (SetVoltage(window=1.5), metrics.set_voltage, {"window": 1.5}),
-        (ResetVoltage(window=1.01), metrics.reset_voltage, {"window": 1.01}),
+        (ResetVoltage(window=1.01, polarity=-1), metrics.reset_voltage, {"window": 1.01, "polarity": -1}),
     ],
 )
 def test_quantities_are_their_metrics_and_travel(quantity, function, words):
@@ -158,6 +158,7 @@ def test_no_quantity_warns_of_small_drives(recwarn):
         lambda: LoopArea(cycle=10_000),
         lambda: Energy(cycle=10_000),
         lambda: SetVoltage(window=0.9),
+        lambda: SetVoltage(polarity=2),
         lambda: ResetVoltage(window=float("nan")),
     ],
 )

@@ -144,9 +144,10 @@ class Energy(AbstractQuantity):
         return np.asarray(metrics.energy(traces, cycle=self.cycle))
 
 
-def _check_switching(cycle: int, window: float) -> None:
+def _check_switching(cycle: int, window: float, polarity: int) -> None:
     check_integer("cycle", cycle, low=-1000, high=1000)
     check_number("window", window, low=metrics.LEAST_WINDOW, high=metrics.LARGEST_WINDOW)
+    check_integer("polarity", polarity, low=-1, high=1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -159,13 +160,15 @@ class SetVoltage(AbstractQuantity):
     name: ClassVar[str] = "set_voltage"
     cycle: int = -1
     window: float = 1.1
+    polarity: int = 0  # 1, -1, or 0: whichever switches more
 
     def __post_init__(self) -> None:
-        _check_switching(self.cycle, self.window)
+        _check_switching(self.cycle, self.window, self.polarity)
 
     def __call__(self, traces: Traces) -> np.ndarray:
         """The SET voltage of every row, [B]."""
-        return np.asarray(metrics.set_voltage(traces, cycle=self.cycle, window=self.window))
+        found = metrics.set_voltage(traces, cycle=self.cycle, window=self.window, polarity=self.polarity)
+        return np.asarray(found)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -178,13 +181,15 @@ class ResetVoltage(AbstractQuantity):
     name: ClassVar[str] = "reset_voltage"
     cycle: int = -1
     window: float = 1.1
+    polarity: int = 0  # 1, -1, or 0: whichever switches more
 
     def __post_init__(self) -> None:
-        _check_switching(self.cycle, self.window)
+        _check_switching(self.cycle, self.window, self.polarity)
 
     def __call__(self, traces: Traces) -> np.ndarray:
         """The RESET voltage of every row, [B]."""
-        return np.asarray(metrics.reset_voltage(traces, cycle=self.cycle, window=self.window))
+        found = metrics.reset_voltage(traces, cycle=self.cycle, window=self.window, polarity=self.polarity)
+        return np.asarray(found)
 
 
 QUANTITIES: Mapping[str, AbstractQuantity] = {

@@ -66,9 +66,9 @@ def _target(text: str, voltage: float) -> "Target":
     name, _, numbers = text.rpartition("=")
     value, slash, scale = (part.strip() for part in numbers.partition("/"))
     return Target(
-        quantity=quantity(name.strip(), voltage),
         value=number("--target", text, value),
         scale=number("--target", text, scale) if slash else 1.0,
+        quantity=quantity(name.strip(), voltage),
     )
 
 

@@ -11,32 +11,31 @@ from memflux.analysis.maps import MapResult
 from memflux.platform.figures import INK, MUTED, STYLE, label, plain_numbers
 
 MOST_SLICES = 6  # of the third parameter of a map beside each other
-UNITS = {"energy": "J", "loop_area": "W", "set_voltage": "V", "reset_voltage": "V"}  # as they are by default
+UNITS = {"energy": "J", "loop_area": "W", "set_voltage": "V", "reset_voltage": "V"}
 LINES = 5  # of equal value, drawn over a map
 
 
 def metric_maps(result: MapResult) -> Figure:
-    """A row of panels a quantity: over two parameters, at some values of the third; grey where undefined."""
-    values = result.values[..., None] if result.z is None else result.values
+    """Quantities over two parameters, beside each other, or a row each at some values of the third; grey: undefined."""
+    flat, count = result.z is None, len(result.quantities)
+    values = result.values[..., None] if flat else result.values
     chosen = np.unique(np.linspace(0, values.shape[3] - 1, MOST_SLICES).round().astype(int))
-    rows, columns = len(result.quantities), chosen.size
-    width = 2.1 * columns + 1.4 if columns > 1 else 4.6
+    rows, columns, width = (1, count, 3.9) if flat else (count, chosen.size, 2.3)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(width, (2.35 if columns > 1 else 3.6) * rows + 0.3), layout="constrained")
+        figure = Figure(figsize=(width * columns + 0.6, (3.1 if flat else 2.35) * rows + 0.3), layout="constrained")
         panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
         for q, name in enumerate(result.quantities):
-            limits = _limits(values[q])
-            for k, ax in zip(chosen, panels[q], strict=True):
-                mesh = _map(ax, result, values[q, :, :, k], limits)
-                if result.z is not None and q == 0:
-                    ax.set_title(f"{result.z[k]:.2g}{_unit(result.units[2])}", fontweight="normal")
-            figure.colorbar(mesh, ax=list(panels[q]), label=_name(result, name), aspect=24, pad=0.01)
+            row, limits = panels[:, q] if flat else panels[q], _limits(values[q])
+            meshes = [_map(ax, result, values[q, :, :, k], limits) for k, ax in zip(chosen, row, strict=True)]
+            figure.colorbar(meshes[-1], ax=list(row), label=_name(result, name), aspect=24, pad=0.01)
         for ax in panels[-1]:
             ax.set_xlabel(label(result.axes[0]) + _per(result.units[0]))
         for ax in panels[:, 0]:
             ax.set_ylabel(label(result.axes[1]) + _per(result.units[1]))
         if result.z is not None:
             figure.suptitle(f"at a {label(result.axes[2])} of", fontsize=9.5, color=INK)
+            for ax, value in zip(panels[0], result.z[chosen], strict=True):
+                ax.set_title(f"{value:.2g}{_unit(result.units[2])}", fontweight="normal")
     return figure
 
 
@@ -67,7 +66,8 @@ def _limits(values: np.ndarray) -> tuple[float, float]:
 def _name(result: MapResult, quantity: str) -> str:
     """The quantity, what was taken of it and its unit, as people read it."""
     name = label(quantity) if result.statistic is None else f"{result.statistic} of {label(quantity)}"
-    return name + _per(UNITS.get(quantity, "1"))
+    normalised = "normalised=1" in quantity
+    return name + _per("1" if normalised else UNITS.get(quantity.partition("(")[0], "1"))
 
 
 def _unit(unit: str) -> str:
