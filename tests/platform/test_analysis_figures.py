@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from memflux.analysis.maps import metric_map
+from memflux.analysis.quantities import LoopArea, ResetVoltage
 from memflux.compact import CompactModel
 from memflux.platform.analysis_figures import MOST_SLICES, metric_maps
 from memflux.space import Space
@@ -48,6 +49,14 @@ def test_two_axes_one_of_them_logarithmic():
     assert (panel.get_xscale(), panel.get_yscale()) == ("log", "linear")
     assert panel.get_xlabel() == "vacancy mobility / m²/(V s)"
     assert figure.axes[-1].get_ylabel() == "mean of energy / J"
+
+
+def test_quantities_beside_each_other_have_names_and_units():
+    asked = [ResetVoltage(polarity=1), LoopArea(normalised=True), LoopArea()]
+    figure = drawn(metric_maps(metric_map(MODEL, SPACE, asked, axes=("barrier_left", "barrier_right"), points=4)))
+    labels = [ax.get_ylabel() for ax in figure.axes]
+    assert labels[0] == "right barrier / eV"
+    assert labels[3:] == ["RESET voltage (polarity=1) / V", "loop area (normalised=1)", "loop area / W"]
 
 
 def test_nothing_defined_and_one_value_everywhere_can_be_drawn():

@@ -65,9 +65,10 @@ def _limits(values: np.ndarray) -> tuple[float, float]:
 
 def _name(result: MapResult, quantity: str) -> str:
     """The quantity, what was taken of it and its unit, as people read it."""
-    name = label(quantity) if result.statistic is None else f"{result.statistic} of {label(quantity)}"
-    normalised = "normalised=1" in quantity
-    return name + _per("1" if normalised else UNITS.get(quantity.partition("(")[0], "1"))
+    base, bracket, parameters = quantity.partition("(")
+    name = label(base) + (f" ({parameters}" if bracket else "")
+    unit = "1" if "normalised=1" in parameters else UNITS.get(base, "1")
+    return (name if result.statistic is None else f"{result.statistic} of {name}") + _per(unit)
 
 
 def _unit(unit: str) -> str:
