@@ -3,7 +3,22 @@ import pytest
 
 from memflux import metrics
 from memflux.analysis import quantities
-from memflux.analysis.quantities import QUANTITIES, OnOffRatio, Symmetry, at_points, evaluate, label, resolve
+from memflux.analysis.quantities import (
+    QUANTITIES,
+    Energy,
+    LoopArea,
+    Nonlinearity,
+    OnOffRatio,
+    ResetVoltage,
+    SetVoltage,
+    Symmetry,
+    at_points,
+    evaluate,
+    label,
+    quantity_from_dict,
+    quantity_from_text,
+    resolve,
+)
 from memflux.compact import CompactModel
 from memflux.errors import InvalidValue
 from memflux.space import Space
@@ -89,7 +104,8 @@ def test_labels_name_what_differs_from_the_default():
         return traces.current.max(axis=1)
 
     assert [label(q) for q in (*QUANTITIES, OnOffRatio(voltage=3.0), Symmetry(cycle=0, signed=True), peak)] == [
-        "symmetry", "on_off_ratio", "on_off_ratio(voltage=3)", "symmetry(cycle=0, signed=1)", "peak",
+        "symmetry", "on_off_ratio", "nonlinearity", "loop_area", "energy", "set_voltage", "reset_voltage",
+        "on_off_ratio(voltage=3)", "symmetry(cycle=0, signed=1)", "peak",
     ]  # fmt: skip
 
 
@@ -111,3 +127,41 @@ def test_a_number_is_no_quantity():
 def test_parameters_out_of_range_are_refused():
     with pytest.raises(InvalidValue, match="voltage"):
         OnOffRatio(voltage=-1.0)
+
+
+@pytest.mark.parametrize(
+    ("quantity", "function", "words"),
+    [
+        (Nonlinearity(voltage=3.0, down=True), metrics.nonlinearity, {"voltage": 3.0, "down": True}),
+        (LoopArea(normalised=True, cycle=0), metrics.loop_area, {"normalised": True, "cycle": 0}),
+        (Energy(cycle=0), metrics.energy, {"cycle": 0}),
+        (SetVoltage(window=1.5), metrics.set_voltage, {"window": 1.5}),
+        (ResetVoltage(window=1.01, polarity=-1), metrics.reset_voltage, {"window": 1.01, "polarity": -1}),
+    ],
+)
+def test_quantities_are_their_metrics_and_travel(quantity, function, words):
+    devices, drive = SPACE.sample(20, seed=1)
+    values = evaluate(MODEL, devices, drive, [quantity])[:, 0]
+    np.testing.assert_array_equal(values, function(MODEL(devices, drive), **words))
+    assert quantity_from_dict(quantity.to_dict()) == quantity == quantity_from_text(str(quantity))
+
+
+def test_no_quantity_warns_of_small_drives(recwarn):
+    evaluate(MODEL, *Space.preset("2d").sample(20, seed=0), list(QUANTITIES))
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Nonlinearity(voltage=0.0),
+        lambda: LoopArea(cycle=10_000),
+        lambda: Energy(cycle=10_000),
+        lambda: SetVoltage(window=0.9),
+        lambda: SetVoltage(polarity=2),
+        lambda: ResetVoltage(window=float("nan")),
+    ],
+)
+def test_parameters_of_quantities_are_checked(make):
+    with pytest.raises(InvalidValue, match="give"):
+        make()

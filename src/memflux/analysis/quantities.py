@@ -5,11 +5,12 @@ where the curves are made and send B numbers instead of B curves.
 """
 
 import abc
+import contextlib
 import dataclasses
 import inspect
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -84,12 +85,116 @@ class OnOffRatio(AbstractQuantity):
 
     def __call__(self, traces: Traces) -> np.ndarray:
         """R of every row, [B]."""
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*do not sweep through.*", category=UserWarning)
+        with _quiet():
             return np.asarray(metrics.on_off_ratio(traces, voltage=self.voltage, cycle=self.cycle))
 
 
-QUANTITIES: Mapping[str, AbstractQuantity] = {q.name: q for q in (Symmetry(), OnOffRatio())}
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Nonlinearity(AbstractQuantity):
+    """|I(V)| / |I(V/2)| of one sweep of one cycle, V being `voltage`; see `metrics.nonlinearity`."""
+
+    name: ClassVar[str] = "nonlinearity"
+    voltage: float = 5.0  # V
+    cycle: int = -1
+    down: bool = False
+
+    def __post_init__(self) -> None:
+        check_number("voltage", self.voltage, low=1e-9, high=1e4, unit="V")
+        check_integer("cycle", self.cycle, low=-1000, high=1000)
+        check_bool("down", self.down)
+
+    def __call__(self, traces: Traces) -> np.ndarray:
+        """The non-linearity of every row, [B]."""
+        with _quiet():
+            return np.asarray(metrics.nonlinearity(traces, voltage=self.voltage, cycle=self.cycle, down=self.down))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class LoopArea(AbstractQuantity):
+    """Area of the hysteresis loop of one cycle, in W or normalised; see `metrics.loop_area`."""
+
+    name: ClassVar[str] = "loop_area"
+    cycle: int = -1
+    normalised: bool = False
+    signed: bool = False
+
+    def __post_init__(self) -> None:
+        check_integer("cycle", self.cycle, low=-1000, high=1000)
+        check_bool("normalised", self.normalised)
+        check_bool("signed", self.signed)
+
+    def __call__(self, traces: Traces) -> np.ndarray:
+        """The area of every row, [B]."""
+        area = metrics.loop_area(traces, cycle=self.cycle, normalised=self.normalised, signed=self.signed)
+        return np.asarray(area)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Energy(AbstractQuantity):
+    """Energy [J] that the device takes up in one cycle; see `metrics.energy`."""
+
+    name: ClassVar[str] = "energy"
+    cycle: int = -1
+
+    def __post_init__(self) -> None:
+        check_integer("cycle", self.cycle, low=-1000, high=1000)
+
+    def __call__(self, traces: Traces) -> np.ndarray:
+        """The energy of every row, [B]."""
+        return np.asarray(metrics.energy(traces, cycle=self.cycle))
+
+
+def _check_switching(cycle: int, window: float, polarity: int) -> None:
+    check_integer("cycle", cycle, low=-1000, high=1000)
+    check_number("window", window, low=metrics.LEAST_WINDOW, high=metrics.LARGEST_WINDOW)
+    check_integer("polarity", polarity, low=-1, high=1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class SetVoltage(AbstractQuantity):
+    """Voltage [V] above which half of the rise of the current comes about; see `metrics.set_voltage`.
+
+    NaN where the current rises by less than the factor `window`.
+    """
+
+    name: ClassVar[str] = "set_voltage"
+    cycle: int = -1
+    window: float = 1.1
+    polarity: int = 0  # 1, -1, or 0: whichever switches more
+
+    def __post_init__(self) -> None:
+        _check_switching(self.cycle, self.window, self.polarity)
+
+    def __call__(self, traces: Traces) -> np.ndarray:
+        """The SET voltage of every row, [B]."""
+        found = metrics.set_voltage(traces, cycle=self.cycle, window=self.window, polarity=self.polarity)
+        return np.asarray(found)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ResetVoltage(AbstractQuantity):
+    """Voltage [V] above which half of the fall of the current comes about; see `metrics.reset_voltage`.
+
+    NaN where the current falls by less than the factor `window`.
+    """
+
+    name: ClassVar[str] = "reset_voltage"
+    cycle: int = -1
+    window: float = 1.1
+    polarity: int = 0  # 1, -1, or 0: whichever switches more
+
+    def __post_init__(self) -> None:
+        _check_switching(self.cycle, self.window, self.polarity)
+
+    def __call__(self, traces: Traces) -> np.ndarray:
+        """The RESET voltage of every row, [B]."""
+        found = metrics.reset_voltage(traces, cycle=self.cycle, window=self.window, polarity=self.polarity)
+        return np.asarray(found)
+
+
+QUANTITIES: Mapping[str, AbstractQuantity] = {
+    q.name: q for q in (Symmetry(), OnOffRatio(), Nonlinearity(), LoopArea(), Energy(), SetVoltage(), ResetVoltage())
+}
 
 # A name of QUANTITIES, one of the descriptions above with other parameters, or one's own function.
 Quantity = str | AbstractQuantity | Callable[[Traces], np.ndarray]
@@ -131,6 +236,14 @@ def _parsed(name: str, text: str, kind: type) -> object:
     except (ValueError, OverflowError):
         wanted = {float: "a number", int: "a whole number", bool: "0 or 1"}[kind]
         raise InvalidValue(f"{name} = {text!r} is not {wanted}; give one, as in on_off_ratio(voltage=3).") from None
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warning of drives that are too small: analyses count what is undefined."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*do not sweep through.*", category=UserWarning)
+        yield
 
 
 def _fields(quantity: Any) -> tuple[dataclasses.Field[Any], ...]:

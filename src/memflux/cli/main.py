@@ -13,6 +13,7 @@ from memflux.cli import (
     doctor,
     export,
     fit,
+    optimise,
     pareto,
     report,
     serve,
@@ -21,6 +22,9 @@ from memflux.cli import (
     submit,
     train,
     tune,
+)
+from memflux.cli import (
+    map as metric_map,
 )
 from memflux.cli.output import console
 from memflux.errors import MemfluxError
@@ -62,6 +66,8 @@ serve.register(app)
 sobol.register(app)
 pareto.register(app)
 fit.register(app)
+metric_map.register(app)
+optimise.register(app)
 report.register(app)
 
 

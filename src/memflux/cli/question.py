@@ -9,17 +9,28 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from memflux.cli.output import emit, progress
-from memflux.errors import DataError, InvalidValue
+from memflux.errors import DataError, InvalidValue, MissingDependency
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from memflux.analysis.quantities import Quantity
     from memflux.analysis.results import AbstractResult
 
 Out = Annotated[Path | None, typer.Option("--out", help="JSON file to write the whole result to.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of every random choice.")]
+Fix = Annotated[list[str] | None, typer.Option("--fix", help="PARAMETER=VALUE to hold it at (SI, eV); repeatable.")]
+FigureFile = Annotated[Path | None, typer.Option("--figure", help="Picture to draw, for example map.png.")]
 Voltage = Annotated[
     float, typer.Option("--voltage", help="Voltage [V] at which the on-off ratio is read, where it is given no other.")
 ]
+
+EXAMPLES = {
+    "--fix": "--fix period=8",
+    "--target": "--target symmetry=0, or symmetry=0/0.1",
+    "--at-least": "--at-least on_off_ratio=0.7",
+    "--at-most": "--at-most symmetry=0.3",
+}
 
 
 def quantity(text: str, voltage: float) -> "Quantity":
@@ -50,10 +61,47 @@ def objective(text: str, voltage: float) -> "tuple[Quantity, str]":
     return quantity(name, voltage), sense
 
 
+def number(option: str, text: str, part: str) -> float:
+    """The number that `part` of what was given to an option must be."""
+    try:
+        return float(part)
+    except ValueError:
+        raise InvalidValue(f"{option} {text} does not end in =NUMBER; write for example {EXAMPLES[option]}.") from None
+
+
+def assigned(option: str, texts: list[str] | None) -> dict[str, float]:
+    """Names and numbers of what was given to an option as NAME=NUMBER; a name may hold an = in brackets."""
+    pairs = [(text, *text.rpartition("=")) for text in texts or []]
+    return {name.strip(): number(option, text, part) for text, name, _, part in pairs}
+
+
 def check_out(out: Path | None) -> None:
     """Refuse an output path that cannot work before minutes are spent."""
     if out is not None and (out.is_dir() or not out.resolve().parent.is_dir()):
         raise DataError(f"--out {out} is not a file in an existing folder; make the folder or name another file.")
+
+
+def check_figure(figure: Path | None) -> None:
+    """Refuse a picture that cannot be drawn before minutes are spent."""
+    if figure is None:
+        return
+    try:
+        from matplotlib.backend_bases import FigureCanvasBase
+    except ImportError:
+        raise MissingDependency("pictures need matplotlib; run pip install 'memflux[report]'.") from None
+    kinds = FigureCanvasBase.get_supported_filetypes()
+    if figure.suffix.lower().removeprefix(".") not in kinds:
+        raise InvalidValue(f"--figure {figure} has no ending of a picture; give one of {', '.join(sorted(kinds))}.")
+    if figure.is_dir() or not figure.resolve().parent.is_dir():
+        raise DataError(f"--figure {figure} is not a file in an existing folder; make the folder or name another file.")
+
+
+def draw(figure: "Figure", path: Path) -> None:
+    """Write a picture."""
+    try:
+        figure.savefig(path, dpi=150)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written ({error.strerror}); give another file.") from None
 
 
 @contextmanager

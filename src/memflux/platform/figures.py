@@ -43,6 +43,9 @@ NAMES = {
     "barrier_right": "right barrier",
     "symmetry": "symmetry S",
     "on_off_ratio": "on-off ratio R",
+    "nonlinearity": "non-linearity",
+    "set_voltage": "SET voltage",
+    "reset_voltage": "RESET voltage",
 }
 
 

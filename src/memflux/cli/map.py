@@ -1,0 +1,121 @@
+"""`memflux map`: a quantity over two or three parameters."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from memflux.cli.output import Json
+from memflux.cli.predictor import (
+    ModelOption,
+    NameOption,
+    SpaceOption,
+    TokenOption,
+    UrlOption,
+    asked,
+)
+from memflux.cli.question import (
+    FigureFile,
+    Fix,
+    Out,
+    Seed,
+    Voltage,
+    assigned,
+    bar,
+    check_figure,
+    check_out,
+    draw,
+    finish,
+    quantity,
+)
+from memflux.errors import InvalidValue
+
+if TYPE_CHECKING:
+    from memflux.analysis.maps import MapResult
+
+AXES = ("barrier_left", "barrier_right", "mobility_vacancy")  # of the published maps
+
+
+def metric_map(
+    model: ModelOption = None,
+    url: UrlOption = None,
+    name: NameOption = None,
+    token_file: TokenOption = None,
+    space: SpaceOption = None,
+    quantities: Annotated[
+        list[str] | None,
+        typer.Option("--quantity", help="A name as symmetry or symmetry(cycle=0), or FILE.py:FUNCTION; repeatable."),
+    ] = None,
+    voltage: Voltage = 5.0,
+    axes: Annotated[
+        list[str] | None,
+        typer.Option("--axis", help="PARAMETER or PARAMETER=POINTS, two or three times; default: as published."),
+    ] = None,
+    fix: Fix = None,
+    statistic: Annotated[
+        str | None,
+        typer.Option(help="mean, deviation, median, minimum or maximum over the other parameters; default: hold them."),
+    ] = None,
+    draws: Annotated[int, typer.Option(help="Devices a node where --statistic is given.")] = 64,
+    seed: Seed = 0,
+    figure: FigureFile = None,
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """A quantity over two or three parameters; the others are held, or a statistic is taken over them.
+
+    Example: memflux map --model 5d-parametric --axis barrier_left=64 --axis barrier_right=64 --figure maps.png
+    """
+    from memflux.analysis.maps import metric_map as analyse
+
+    check_out(out)
+    check_figure(figure)
+    numbers = [quantity(q, voltage) for q in quantities or ("symmetry", "on_off_ratio")]
+    names, points = _axes(axes or [])
+    predictor, where = asked(model, url, name, token_file, space)
+    with bar("map", as_json) as tick:
+        result = analyse(
+            predictor, where, numbers, axes=names, points=points, fixed=assigned("--fix", fix),
+            statistic=statistic, draws=draws, seed=seed, progress=tick,
+        )  # fmt: skip
+    if figure is not None:
+        from memflux.platform.analysis_figures import metric_maps
+
+        draw(metric_maps(result), figure)
+    finish(result, out, as_json, _map_table(result), f"maps over {where.name}")
+
+
+def _axes(texts: list[str]) -> tuple[tuple[str, ...], tuple[int, ...] | None]:
+    """Names and numbers of points of the axes; None where no axis says a number."""
+    if not texts:
+        return AXES, None
+    pairs = [text.partition("=") for text in texts]
+    counts = [count for _, _, count in pairs]
+    if not any(counts):
+        return tuple(name for name, _, _ in pairs), None
+    for text, count in zip(texts, counts, strict=True):
+        if not count.isdecimal():
+            raise InvalidValue(f"--axis {text} has no number of points; write for example --axis barrier_left=64.")
+    return tuple(name for name, _, _ in pairs), tuple(map(int, counts))
+
+
+def _map_table(result: "MapResult") -> dict[str, Any]:
+    import numpy as np
+
+    table: dict[str, Any] = {}
+    for q, name in enumerate(result.quantities):
+        known = np.isfinite(result.values[q])
+        if not known.any():
+            table[name] = "undefined everywhere"
+            continue
+        for what, index in (("smallest", np.nanargmin(result.values[q])), ("largest", np.nanargmax(result.values[q]))):
+            place = np.unravel_index(index, known.shape)
+            lines = (result.x, result.y, result.z)
+            where = {axis: f"{lines[k][place[k]]:.4g}" for k, axis in enumerate(result.axes)}  # type: ignore[index]
+            table[f"{name}, {what}"] = {name: f"{result.values[q][place]:.4f}"} | where
+        table[f"{name}, without a value"] = f"{result.undefined[q]} of {result.evaluations} devices"
+    return table | {"held": {k: f"{v:.4g}" for k, v in result.held.items()}, "refused by the rule": result.refused}
+
+
+def register(app: typer.Typer) -> None:
+    """Mount the command."""
+    app.command("map")(metric_map)

@@ -1,0 +1,99 @@
+"""`memflux optimise`: the device that comes nearest to what is wanted."""
+
+import math
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from memflux.cli.output import Json
+from memflux.cli.predictor import (
+    ModelOption,
+    NameOption,
+    SpaceOption,
+    TokenOption,
+    UrlOption,
+    asked,
+)
+from memflux.cli.question import Fix, Out, Seed, Voltage, assigned, bar, check_out, finish, number, quantity
+
+if TYPE_CHECKING:
+    from memflux.analysis.optimise import Constraint, OptimiseResult, Target
+
+PUBLISHED = ("symmetry=0", "on_off_ratio=1")
+
+
+def optimise(
+    model: ModelOption = None,
+    url: UrlOption = None,
+    name: NameOption = None,
+    token_file: TokenOption = None,
+    space: SpaceOption = None,
+    targets: Annotated[
+        list[str] | None,
+        typer.Option("--target", help="QUANTITY=VALUE or QUANTITY=VALUE/SCALE; repeatable; default: as published."),
+    ] = None,
+    at_least: Annotated[list[str] | None, typer.Option(help="QUANTITY=VALUE to keep above; repeatable.")] = None,
+    at_most: Annotated[list[str] | None, typer.Option(help="QUANTITY=VALUE to keep below; repeatable.")] = None,
+    voltage: Voltage = 5.0,
+    fix: Fix = None,
+    population: Annotated[int, typer.Option(help="Devices of one generation.")] = 64,
+    generations: Annotated[int, typer.Option(help="Generations.")] = 80,
+    seed: Seed = 0,
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """The device whose quantities are nearest to given values, in units of a scale each, under constraints.
+
+    Example: memflux optimise --model 5d-parametric --target symmetry=0 --target on_off_ratio=1 --at-most energy=1e-3
+    """
+    from memflux.analysis.optimise import optimise as analyse
+
+    check_out(out)
+    wanted = [_target(text, voltage) for text in targets or PUBLISHED]
+    limits = _constraints(at_least, at_most, voltage)
+    predictor, where = asked(model, url, name, token_file, space)
+    with bar("optimum", as_json) as tick:
+        result = analyse(
+            predictor, where, wanted, limits, fixed=assigned("--fix", fix),
+            population=population, generations=generations, seed=seed, progress=tick,
+        )  # fmt: skip
+    finish(result, out, as_json, _optimise_table(result), f"optimum over {where.name}")
+
+
+def _target(text: str, voltage: float) -> "Target":
+    from memflux.analysis.optimise import Target
+
+    name, _, numbers = text.rpartition("=")
+    value, slash, scale = (part.strip() for part in numbers.partition("/"))
+    return Target(
+        value=number("--target", text, value),
+        scale=number("--target", text, scale) if slash else 1.0,
+        quantity=quantity(name.strip(), voltage),
+    )
+
+
+def _constraints(at_least: list[str] | None, at_most: list[str] | None, voltage: float) -> "list[Constraint]":
+    from memflux.analysis.optimise import Constraint
+
+    low, high = assigned("--at-least", at_least), assigned("--at-most", at_most)
+    names = dict.fromkeys([*low, *high])
+    return [
+        Constraint(quantity=quantity(name, voltage), low=low.get(name, -math.inf), high=high.get(name, math.inf))
+        for name in names
+    ]
+
+
+def _optimise_table(result: "OptimiseResult") -> dict[str, Any]:
+    table: dict[str, Any] = {"cost": f"{result.cost:.6g}"}
+    for q, name in enumerate(result.quantities):
+        bounds = {"target": result.targets[q], "at least": result.low[q], "at most": result.high[q]}
+        asked_for = ", ".join(f"{what} {value:.4g}" for what, value in bounds.items() if value == value)
+        table[name] = f"{result.values[q]:.5g} ({asked_for})"
+    for name, value in result.parameters.items():
+        table[name] = f"{value:.5g}" + (" (given)" if name in result.fixed else "")
+    return table | {"evaluations": result.evaluations, "without a value": result.undefined}
+
+
+def register(app: typer.Typer) -> None:
+    """Mount the command."""
+    app.command("optimise")(optimise)
