@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from memflux.analysis.evolution import Population, evolve
+from memflux.analysis.differential_evolution import Population, evolve
 from memflux.analysis.points import held, spread
 from memflux.analysis.quantities import Quantity, at_points, label
 from memflux.analysis.results import AbstractResult

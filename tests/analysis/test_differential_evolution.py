@@ -1,6 +1,6 @@
 import numpy as np
 
-from memflux.analysis.evolution import evolve
+from memflux.analysis.differential_evolution import evolve
 
 START = np.random.default_rng(0).random((40, 3))
 
