@@ -61,25 +61,28 @@ class Callers:
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_death_under_load(seed):
-    generator = random.Random(seed)
+def test_death_under_load(seed, nodes):
+    generator, scale = random.Random(seed), Scale(replicas=3, cpus=0.5)
+    with (
+        endpoint({NAME: "unused"}, port=free_port(), token=TOKEN, scale=scale, loader=load) as served,
+        Callers(served.url) as callers,
+    ):
+        callers.until(30)
+        nodes.kill_worker(generator, REPLICA)
+        callers.until(60)
+        nodes.kill_node(generator)
+        callers.until(60)
+    assert not callers.errors
+    assert callers.wrong == 0
+    assert callers.answers >= 150
+
+
+@pytest.fixture
+def nodes():
+    """Three nodes that this process drives."""
     ray.cloudpickle.register_pickle_by_value(compact_served)
-    try:
-        with three_nodes() as nodes:
-            ray.init(address=nodes.address, log_to_driver=False, configure_logging=False)
-            port = free_port()
-            with endpoint(
-                {NAME: "unused"}, port=port, token=TOKEN, scale=Scale(replicas=3, cpus=0.5), loader=load
-            ) as served:
-                with Callers(served.url) as callers:
-                    callers.until(30)
-                    nodes.kill_worker(generator, REPLICA)
-                    callers.until(60)
-                    nodes.kill_node(generator)
-                    callers.until(60)
-                assert not callers.errors
-                assert callers.wrong == 0
-                assert callers.answers >= 150
-    finally:
+    with three_nodes() as nodes:
+        ray.init(address=nodes.address, log_to_driver=False, configure_logging=False)
+        yield nodes
         ray.shutdown()
-        ray.cloudpickle.unregister_pickle_by_value(sys.modules["compact_served"])
+    ray.cloudpickle.unregister_pickle_by_value(sys.modules["compact_served"])
