@@ -140,7 +140,7 @@ class _Sums:
         self.groups = min(GROUPS, base_samples)
         self.size = base_samples // self.groups
         self.done = self.kept = 0
-        self.voltage: np.ndarray | float = 0.0  # [T], of all base samples
+        self.voltage = np.zeros(1)  # [T], of all base samples
 
     def add(self, blocks: Float[np.ndarray, "N S T"], voltage: Float[np.ndarray, "B T"]) -> None:
         """The next N base samples."""

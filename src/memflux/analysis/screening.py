@@ -101,8 +101,8 @@ def morris(
 
 def _trajectories(
     count: int, parameters: int, generator: np.random.Generator
-) -> tuple[Float[np.ndarray, "N P+1 P"], np.ndarray, np.ndarray]:
-    """Paths through the grid of levels that move each coordinate once by STEP, in an order of their own.
+) -> tuple[Float[np.ndarray, "N S P"], np.ndarray, np.ndarray]:
+    """Paths of S = P + 1 points through the grid of levels, each coordinate moved once by STEP, in any order.
 
     Also which step [N, P] moves a parameter, and its sign [N, P].
     """

@@ -143,7 +143,7 @@ def check_base_samples(base_samples: int) -> int:
 class _Shares(NamedTuple):
     """The I indices of one quantity: P first, P total, then those of pairs."""
 
-    index: Float[np.ndarray, " I"]
+    estimate: Float[np.ndarray, " I"]
     half_width: Float[np.ndarray, " I"]
     dropped: int
     note: str | None
@@ -203,7 +203,7 @@ class _Study:
         """The indices with everything that is known of them."""
         parameters = self.design.parameters
         first, total = slice(0, parameters), slice(parameters, 2 * parameters)
-        index = np.stack([s.index for s in self.shares])
+        index = np.stack([s.estimate for s in self.shares])
         half = np.stack([s.half_width for s in self.shares])
         variance = np.array([_moment(np.var, column) for column in self.values.T])
         error, unknown = self._error()

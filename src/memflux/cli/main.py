@@ -13,6 +13,7 @@ from memflux.cli import (
     doctor,
     export,
     fit,
+    morris,
     pareto,
     report,
     serve,
@@ -60,6 +61,7 @@ calibrate.register(app)
 export.register(app)
 serve.register(app)
 sobol.register(app)
+morris.register(app)
 pareto.register(app)
 fit.register(app)
 report.register(app)
