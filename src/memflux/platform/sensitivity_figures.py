@@ -33,7 +33,8 @@ def sobol(result: SobolResult) -> Figure:
             _bars(ax, result, q)
             _parameters(ax, result.names if q == 0 else [""] * len(result.names))
             ax.set_title(label(result.quantities[q]))
-        axes[0][0].legend(loc="lower right")
+        handles, names = axes[0][0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside lower center", ncols=len(names))
         if rows == 2 and result.second is not None and result.second_interval is not None:
             for q, ax in enumerate(axes[1]):
                 _pairs(ax, result.names, result.second[q], result.second_interval[q], named=q == 0)
@@ -58,7 +59,10 @@ def along_curve(result: CurveSobolResult) -> Figure:
             ax.patch.set_visible(False)
         first.set_ylabel("Sobol index")
         handles, names = first.get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside lower center", ncols=min(3, len(names)), handlelength=1.8)
+        title = "generalised indices of the cycle: first order, total"
+        figure.legend(
+            handles, names, title=title, loc="outside lower center", ncols=min(3, len(names)), handlelength=1.8
+        )
     return figure
 
 
@@ -100,11 +104,15 @@ def _bars(ax: Axes, result: SobolResult, q: int) -> None:
         index, half = getattr(result, order)[q], getattr(result, f"{order}_interval")[q]
         wide = getattr(result, f"{order}_interval_with_error")[q]
         ax.barh(place, index, 0.38, color=colour, label=name)
-        ax.errorbar(index, place, xerr=wide, fmt="none", ecolor=MUTED, elinewidth=3)
-        ax.errorbar(index, place, xerr=half, fmt="none", ecolor=INK, elinewidth=1, capsize=2)
-        known = np.isfinite(index)
-        lowest = min(lowest, float((index - half)[known].min(initial=0.0)))
-        highest = max(highest, float((index + half)[known].max(initial=1.0)))
+        whiskers = [(half, INK, 1, 2, "95 %, sampling")]
+        if np.isfinite(wide).any():
+            whiskers.insert(0, (wide, MUTED, 3, 0, "with the error of the model"))
+        for width, ink, line, cap, what in whiskers:
+            named = what if order == "total" else None
+            ax.errorbar(index, place, xerr=width, fmt="none", ecolor=ink, elinewidth=line, capsize=cap, label=named)
+        reach = np.nan_to_num(np.fmax(half, wide))
+        lowest = min(lowest, float(np.nan_to_num(index - reach).min()))
+        highest = max(highest, float(np.nan_to_num(index + reach).max()))
     ax.set(
         xlim=(max(lowest, -0.3) - 0.02, min(highest, 1.3) + 0.03), xlabel="Sobol index", xticks=(0, 0.25, 0.5, 0.75, 1)
     )
