@@ -85,7 +85,8 @@ def widened_by_error(
 ) -> Float[np.ndarray, "*I"]:
     """Half widths that hold for the truth, where index +- half_width holds for a predictor of it.
 
-    `relative_error` is the standard deviation of prediction minus truth over that of the prediction.
+    `relative_error` is the standard deviation of prediction minus truth over that of the prediction;
+    the mean of the error moves no index.
     In the space of functions with zero mean and finite variance, an index of f is cos^2 of the angle
     between f and a closed subspace: functions of x_i alone (first order), what is orthogonal to the
     functions of all others (total), the pure interactions of x_i and x_j (second). A truth no further than e from
