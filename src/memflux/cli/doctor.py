@@ -72,7 +72,6 @@ PACKAGES = (
     Package(module="torch", purpose="surrogates", remedy=_extra("training")),
     Package(module="optuna", purpose="studies of hyperparameters", remedy=_extra("tune")),
     Package(module="onnxruntime", purpose="surrogates as ONNX files", remedy=_extra("onnx")),
-    Package(module="SALib", purpose="Sobol indices", remedy=_extra("analysis")),
     Package(module="pymoo", purpose="Pareto fronts", remedy=_extra("analysis")),
     Package(module="emcee", purpose="posterior samples", remedy=_extra("analysis")),
     Package(module="matplotlib", purpose="figures", remedy=_extra("report")),

@@ -13,6 +13,7 @@ from memflux.cli import (
     doctor,
     export,
     fit,
+    morris,
     optimise,
     pareto,
     report,
@@ -64,6 +65,7 @@ calibrate.register(app)
 export.register(app)
 serve.register(app)
 sobol.register(app)
+morris.register(app)
 pareto.register(app)
 fit.register(app)
 metric_map.register(app)

@@ -1,10 +1,14 @@
-"""`memflux sobol`: which parameters a quantity depends on."""
+"""`memflux sobol`: which parameters a quantity, or the whole curve, depends on."""
 
+import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import typer
 
 from memflux.cli.output import Json
+from memflux.cli.picture import Picture, check_picture, write_picture
 from memflux.cli.predictor import (
     ModelOption,
     NameOption,
@@ -14,8 +18,10 @@ from memflux.cli.predictor import (
     asked,
 )
 from memflux.cli.question import Out, Seed, Voltage, bar, check_out, finish, quantity
+from memflux.errors import InvalidValue
 
 if TYPE_CHECKING:
+    from memflux.analysis.curve_sensitivity import CurveSobolResult
     from memflux.analysis.sensitivity import SobolResult
 
 
@@ -32,34 +38,109 @@ def sobol(
     voltage: Voltage = 5.0,
     base_samples: Annotated[int, typer.Option(help="Rows of the design, a power of two.")] = 1024,
     second_order: Annotated[bool, typer.Option("--second-order", help="Pairs of parameters, too.")] = False,
+    tolerance: Annotated[
+        float | None, typer.Option(help="Double the sample until every 95 % interval is +- this or less.")
+    ] = None,
+    largest: Annotated[int, typer.Option(help="Base samples that --tolerance may grow to.")] = 65_536,
+    along_curve: Annotated[
+        bool, typer.Option("--along-curve", help="Of log10|I| at every sample of the last cycle, not of a quantity.")
+    ] = False,
     seed: Seed = 0,
     out: Out = None,
+    figure: Picture = None,
     as_json: Json = False,
 ) -> None:
-    """Which parameters a quantity depends on: Sobol indices with 95 % intervals.
+    """Which parameters a quantity, or the whole curve, depends on: Sobol indices with 95 % intervals.
 
-    Example: memflux sobol --model surrogate --base-samples 4096 --second-order --out sobol.json
+    Example: memflux sobol --model 5d-parametric --second-order --tolerance 0.02 --out sobol.json --figure sobol.png
     """
+    from memflux.analysis.curve_sensitivity import sobol_along_curve
     from memflux.analysis.sensitivity import sobol as analyse
 
     check_out(out)
+    check_picture(figure)
+    if along_curve and (quantities or second_order or tolerance is not None):
+        raise InvalidValue(
+            "--along-curve gives the first and total order of the current from a sample of fixed size; "
+            "leave out --quantity, --second-order and --tolerance."
+        )
     numbers = [quantity(q, voltage) for q in quantities or ("symmetry", "on_off_ratio")]
     predictor, where = asked(model, url, name, token_file, space)
+    result: SobolResult | CurveSobolResult
     with bar("Sobol indices", as_json) as tick:
-        result = analyse(
-            predictor, where, numbers, base_samples=base_samples, second_order=second_order, seed=seed, progress=tick
-        )
-    finish(result, out, as_json, _sobol_table(result), f"Sobol indices over {where.name}")
+        if along_curve:
+            result = sobol_along_curve(predictor, where, base_samples=base_samples, seed=seed, progress=tick)
+        else:
+            result = analyse(
+                predictor,
+                where,
+                numbers,
+                base_samples=base_samples,
+                second_order=second_order,
+                seed=seed,
+                tolerance=tolerance,
+                largest=largest,
+                progress=tick,
+            )
+    if figure is not None:
+        _draw(result, figure)
+    finish(result, out, as_json, _table(result), f"Sobol indices over {where.name}")
 
 
-def _sobol_table(result: "SobolResult") -> dict[str, Any]:
+def _draw(result: "SobolResult | CurveSobolResult", path: Path) -> None:
+    from memflux.analysis.sensitivity import SobolResult
+    from memflux.platform import sensitivity_figures as figures
+
+    drawn = figures.sobol(result) if isinstance(result, SobolResult) else figures.along_curve(result)
+    write_picture(drawn, path)
+
+
+def _table(result: "SobolResult | CurveSobolResult") -> dict[str, Any]:
+    from memflux.analysis.sensitivity import SobolResult
+
+    table = _of_quantities(result) if isinstance(result, SobolResult) else _of_curve(result)
+    return table | {"evaluations": result.evaluations} | ({"notes": "\n".join(result.notes)} if result.notes else {})
+
+
+def _of_quantities(result: "SobolResult") -> dict[str, Any]:
     table: dict[str, Any] = {}
     for q, name in enumerate(result.quantities):
         for order in ("first", "total"):
-            index, half = getattr(result, order)[q], getattr(result, f"{order}_interval")[q]
-            cells = (f"{i:.3f} ± {h:.3f}" for i, h in zip(index, half, strict=True))
-            table[f"{name}, {order} order"] = dict(zip(result.names, cells, strict=True))
-    return table | {"evaluations": result.evaluations} | ({"notes": "\n".join(result.notes)} if result.notes else {})
+            table[f"{name}, {order} order"] = dict(
+                zip(result.names, map(_cell, *_columns(result, order, q)), strict=True)
+            )
+        if result.second is not None:
+            index, half, wide = _columns(result, "second", q)
+            table[f"{name}, second order"] = {
+                f"{result.names[j]} and {result.names[k]}": _cell(index[j, k], half[j, k], wide[j, k])
+                for j, k in zip(*np.triu_indices(len(result.names), 1), strict=True)
+            }
+    return table
+
+
+def _columns(result: "SobolResult", order: str, q: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Index of one quantity, its sampling interval, and that with the error of the model."""
+    index, half, wide = (getattr(result, order + end)[q] for end in ("", "_interval", "_interval_with_error"))
+    return index, half, wide
+
+
+def _of_curve(result: "CurveSobolResult") -> dict[str, Any]:
+    return {
+        f"whole cycle, {order} order": dict(
+            zip(
+                result.names,
+                map(_cell, getattr(result, f"generalised_{order}"), getattr(result, f"generalised_{order}_interval")),
+                strict=True,
+            )
+        )
+        for order in ("first", "total")
+    }
+
+
+def _cell(index: float, half: float, wide: float = math.nan) -> str:
+    """An index with its interval, and with the one that holds the error of the model where that is known."""
+    text = f"{index:.3f} ± {half:.3f}"
+    return text if math.isnan(wide) else f"{text}; ± {wide:.3f} with the error of the model"
 
 
 def register(app: typer.Typer) -> None:

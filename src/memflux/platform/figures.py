@@ -116,38 +116,6 @@ def sorted_errors(errors: np.ndarray) -> Figure:
     return figure
 
 
-def sobol_bars(
-    names: Sequence[str],
-    quantities: Sequence[str],
-    first: np.ndarray,
-    first_interval: np.ndarray,
-    total: np.ndarray,
-    total_interval: np.ndarray,
-) -> Figure:
-    """First-order and total Sobol indices [Q, P] with 95 % confidence intervals, a panel a quantity."""
-    figure, axes = _figure(len(quantities), 4.4 * len(quantities), 2.9)
-    place = np.arange(len(names))[::-1]
-    with matplotlib.rc_context(STYLE):
-        for q, ax in enumerate(axes):
-            error = {"elinewidth": 1, "ecolor": INK, "capsize": 2}
-            ax.barh(place + 0.2, total[q], 0.38, xerr=total_interval[q], color=ACCENT, error_kw=error, label="total")
-            ax.barh(
-                place - 0.2,
-                first[q],
-                0.38,
-                xerr=first_interval[q],
-                color="#8fb8de",
-                error_kw=error,
-                label="first order",
-            )
-            ax.set_yticks(place, [label(n) for n in names] if q == 0 else [""] * len(names))
-            lowest = first[q][np.isfinite(first[q])].min(initial=0.0)
-            ax.set(xlim=(lowest - 0.02, 1.03), xlabel="Sobol index", xticks=(0, 0.25, 0.5, 0.75, 1))
-            ax.set_title(label(quantities[q]))
-        axes[0].legend(loc="lower right")
-    return figure
-
-
 def pareto_front(
     quantities: Sequence[str], front: np.ndarray, verified: np.ndarray | None, rows: Sequence[int]
 ) -> Figure:

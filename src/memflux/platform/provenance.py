@@ -8,7 +8,7 @@ from pathlib import Path
 
 from memflux import __version__
 
-PACKAGES = ("numpy", "numba", "petsc4py", "mpi4py", "ray", "torch", "pyarrow", "SALib", "pymoo", "scipy")
+PACKAGES = ("numpy", "numba", "petsc4py", "mpi4py", "ray", "torch", "pyarrow", "pymoo", "scipy")
 
 
 def provenance() -> dict[str, str]:

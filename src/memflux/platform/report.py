@@ -13,7 +13,7 @@ from memflux.analysis.sensitivity import SobolResult
 from memflux.dataset import Dataset
 from memflux.device import QUANTITIES
 from memflux.metrics import on_off_ratio
-from memflux.platform import figures
+from memflux.platform import figures, sensitivity_figures
 from memflux.platform.inside_figures import inside
 from memflux.platform.page import Section, write_page
 from memflux.platform.provenance import provenance
@@ -137,7 +137,7 @@ def _sensitivity(m: _Material) -> Section:
     if not m.run.answer("sobol").exists():
         return Section(title=title, text="", missing=_hint(m, "sobol"))
     s = SobolResult.from_json(m.run.answer("sobol"))
-    drawn = figures.sobol_bars(s.names, s.quantities, s.first, s.first_interval, s.total, s.total_interval)
+    drawn = sensitivity_figures.sobol(s)
     notes = " ".join(s.notes)
     return Section(
         title=title,
