@@ -19,6 +19,7 @@ from memflux.cli import (
     simulate,
     sobol,
     submit,
+    sweep,
     train,
     tune,
 )
@@ -62,6 +63,7 @@ serve.register(app)
 sobol.register(app)
 pareto.register(app)
 fit.register(app)
+sweep.register(app)
 report.register(app)
 
 
