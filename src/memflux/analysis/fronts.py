@@ -5,7 +5,7 @@ from jaxtyping import Float
 from pymoo.indicators.hv import HV
 
 MARGIN = 0.1  # of the range of the front, by which the reference point is worse than its worst
-FLAT = 0.01  # of the range: a search does not end exactly on a front
+SHALLOW = 0.05  # of the range: less than so deep is no knee, because a search does not end exactly on a front
 AUGMENTED = 1e-3  # weight of the sum in the achievement function, which refuses dominated points
 
 
@@ -34,13 +34,13 @@ def knee(costs: Float[np.ndarray, "K Q"]) -> int | None:
 
     Costs are scaled to [0, 1] over the front and the plane is sum(costs) = 1: the definition of
     Das (doi 10.1007/BF01195985) with the corners of the scaled front as ends. A straight or a bulging
-    front has no knee, nor has one without a trade-off.
+    front has no knee, nor has one that is less than 0.05 deep or without a trade-off.
     """
     scaled = _scaled(costs)
     if len(costs) < 3 or (np.ptp(scaled, axis=0) > 0).sum() < 2:
         return None
     total = scaled.sum(axis=1)
-    return int(total.argmin()) if total.min() < 1.0 - FLAT else None
+    return int(total.argmin()) if total.min() < 1.0 - SHALLOW else None
 
 
 def choose(

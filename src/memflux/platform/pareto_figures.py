@@ -12,15 +12,15 @@ from memflux.analysis.confirmation import ConfirmedFront
 from memflux.analysis.pareto import ParetoResult
 from memflux.platform.figures import ACCENT, INK, MODEL, MUTED, STYLE, label, plain_numbers
 
-COLUMNS = 3  # panels beside each other
-DECADES = 2.0  # a positive objective that spans more is shown on a log axis
+COLUMNS = 3  # panels beside each other at most
+DECADES = 2.0  # a positive objective is shown on a log axis where the middle half of the front spans more
 
 
 def pareto_figure(result: ParetoResult, confirmed: ConfirmedFront | None = None) -> Figure:
     """One panel for each pair of objectives, and the hypervolume of the generations in the last one."""
     pairs = list(itertools.combinations(range(len(result.quantities)), 2))
     panels = len(pairs) + 1
-    columns = min(COLUMNS, panels)
+    columns = min(COLUMNS, int(np.ceil(np.sqrt(panels))))
     rows = -(-panels // columns)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(3.7 * columns, 3.2 * rows + 0.3), layout="constrained")
@@ -69,4 +69,7 @@ def _goal(result: ParetoResult, k: int) -> str:
 
 def _spans_decades(values: Float[np.ndarray, " N"]) -> bool:
     values = values[np.isfinite(values)]
-    return bool(values.size and values.min() > 0 and values.max() > 10.0**DECADES * values.min())
+    if not values.size or values.min() <= 0:
+        return False
+    low, high = np.quantile(values, (0.25, 0.75))
+    return bool(high > 10.0**DECADES * low)
