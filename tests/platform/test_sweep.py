@@ -57,8 +57,8 @@ def test_rows_are_the_design_and_what_the_predictor_says(whole):
 
 def test_it_can_be_read_as_it_lies(whole):
     query = f"SELECT count(*), min(\"on_off_ratio\") FROM '{whole}/shard-*.parquet' WHERE barrier_left < 0.1"
-    count, least = duckdb.sql(query).fetchone()
-    assert 0.4 * QUESTION.count < count < 0.45 * QUESTION.count
+    count, least = duckdb.connect().execute(query).fetchone()
+    assert count == pytest.approx(QUESTION.count * 0.05 / 0.12, rel=0.01)
     assert 0 < least < 1
 
 
@@ -90,7 +90,7 @@ def test_a_larger_count_keeps_every_row(whole, tmp_path):
     state = sweep(MODEL, QUESTION, str(tmp_path))
     assert state.before == PART
     assert content(tmp_path) == content(whole)
-    kept = [name for name in first if name in content(tmp_path)]
+    kept = [name for name in first if name.startswith("shard") and name in content(tmp_path)]
     assert len(kept) == 1  # the full shard; the one that grew has another name
     with pytest.raises(InvalidValue, match=f"count = {less.count} is below"):
         sweep(MODEL, less, str(tmp_path))

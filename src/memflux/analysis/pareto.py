@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from memflux.analysis import fronts
-from memflux.analysis.evolution import METHODS, Crowding, Niching, evolve
+from memflux.analysis.evolution import METHODS, Crowding, Niching, Survival, evolve
 from memflux.analysis.points import spread
 from memflux.analysis.quantities import Quantity, label
 from memflux.analysis.results import AbstractResult
@@ -113,7 +113,7 @@ def pareto(
     problem = Tradeoff(predictor, space, objectives, constraints, variability, seed)
     size = len(problem.sign)
     point = None if reference is None else _per_objective("reference", reference, size) * problem.sign
-    survival = Crowding() if method == "nsga2" else Niching(size, population)
+    survival: Survival = Crowding() if method == "nsga2" else Niching(size, population)
     found: list[np.ndarray] = []  # costs of the front of each generation
     for now in evolve(problem, spread(space, population, seed), survival, generations, seed):
         best = now.front()

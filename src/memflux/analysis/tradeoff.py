@@ -126,19 +126,19 @@ class Tradeoff:
         allowed = self.space.allowed(unit)
         costs, violation = np.full((len(unit), len(self.sign)), np.inf), np.full(len(unit), np.inf)
         values = self._values(unit[allowed], progress)
-        costs[allowed] = self._summary(np.where(np.isnan(values), np.inf, values * self._signs)[..., : len(self.sign)])
-        broken = [c.violation(values[..., len(self.sign) + i]) for i, c in enumerate(self.constraints)]
-        total = self._summary(np.sum(broken, axis=0) if broken else np.zeros(values.shape[:2]))
+        size = len(self.sign)
+        made = values[..., :size] * self.sign
+        broken = np.zeros(values.shape[:2])
+        for k, constraint in enumerate(self.constraints):
+            broken += constraint.violation(values[..., size + k])
+        costs[allowed] = self._summary(np.where(np.isnan(made), np.inf, made))
+        total = self._summary(broken)
         whole = np.isfinite(costs).all(axis=1)
         violation[allowed] = np.where(whole[allowed], total, np.inf)
         self.refused += int((~allowed).sum())
         self.undefined += int((~whole & allowed).sum())
         self.infeasible += int((whole & (violation > 0)).sum())
         return costs, violation
-
-    @property
-    def _signs(self) -> Float[np.ndarray, " _"]:
-        return np.concatenate([self.sign, np.ones(len(self.constraints))])
 
     def _summary(self, costs: np.ndarray) -> np.ndarray:
         return costs[:, 0] if self.variability is None else self.variability.summary(costs)

@@ -1,6 +1,7 @@
 """A sweep: a predictor is asked for very many devices of a design, and the answers are written as it goes on."""
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -10,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Float
 
-from memflux.analysis.quantities import AbstractQuantity, evaluate, resolve
+from memflux.analysis.quantities import POINTS_AT_ONCE, AbstractQuantity, evaluate, resolve
 from memflux.contracts import Predictor
 from memflux.device import Devices
 from memflux.folder import Folder
@@ -128,8 +129,7 @@ def probe(predictor: Predictor, question: Question) -> Float[np.ndarray, "K A"]:
 
 def answer(predictor: Predictor, question: Question, devices: Devices, drive: Waveform) -> Answers:
     """Ask for numbers alone where curves need not come here, else for curves, which say more."""
-    known = all(isinstance(resolve(q), AbstractQuantity) for q in question.quantities)
-    if callable(getattr(predictor, "quantities", None)) and known and not question.curves:
+    if _numbers_alone(predictor, question):
         own = getattr(predictor, "space", None)
         return Answers(
             values=evaluate(predictor, devices, drive, question.quantities),
@@ -146,6 +146,12 @@ def answer(predictor: Predictor, question: Question, devices: Devices, drive: Wa
     )
 
 
+def _numbers_alone(predictor: Predictor, question: Question) -> bool:
+    """Whether the predictor computes the quantities itself, as an endpoint does, and no curves are wanted."""
+    known = all(isinstance(resolve(q), AbstractQuantity) for q in question.quantities)
+    return callable(getattr(predictor, "quantities", None)) and known and not question.curves
+
+
 def _shards(
     predictor: Predictor,
     question: Question,
@@ -155,14 +161,16 @@ def _shards(
     tick: Callable[[Counts], None],
 ) -> Iterator[tuple[int, list[dict[str, pa.Array]], Counts]]:
     """Number, columns of the parts, and counts of each shard; ends early once `stopped()`."""
-    drawn = _ahead(pool, question.draw, (first for n in numbers for first in question.rows(n)[::PART]))
+    part = math.gcd(question.shard_size, POINTS_AT_ONCE) if _numbers_alone(predictor, question) else PART
+    firsts = (first for n in numbers for first in question.rows(n)[::part])
+    drawn = _ahead(pool, lambda first: question.draw(first, part), firsts)
     for number in numbers:
         parts, made = [], Counts()
-        for first in question.rows(number)[::PART]:
+        for first in question.rows(number)[::part]:
             if stopped():
                 return
             devices, drive = next(drawn)
-            rows = slice(0, min(PART, question.count - first))
+            rows = slice(0, min(part, question.count - first))
             answers = answer(predictor, question, devices, drive)[rows]
             parameters = _parameters(question.space, devices, drive)
             parts.append(_columns(first, {n: v[rows] for n, v in parameters.items()}, question.labels, answers))

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Float
 
 from memflux import designs
-from memflux.analysis.quantities import CURVES_AT_ONCE, Quantity, label
+from memflux.analysis.quantities import CURVES_AT_ONCE, POINTS_AT_ONCE, Quantity, label
 from memflux.device import Devices
 from memflux.errors import DataError, InvalidValue, check_bool, check_choice, check_integer
 from memflux.folder import TEMPORARY, Folder
@@ -58,7 +58,7 @@ class Question:
     shard_size: int = 0  # rows, a multiple of PART; 0: as many as suit
 
     def __post_init__(self) -> None:
-        check_integer("count", self.count, low=1, high=2**32 - PART)
+        check_integer("count", self.count, low=1, high=2**32 - POINTS_AT_ONCE)
         check_choice("design", self.design, designs.DESIGNS)
         check_integer("seed", self.seed, low=0, high=2**63 - 1)
         check_bool("curves", self.curves)
@@ -181,6 +181,8 @@ def survey(folder: Folder, question: Question) -> tuple[Counts, list[int], list[
             short.append(shard)
         else:
             folder.remove(shard.name)
+    for shard in (s for s in short if s.number in there):  # a run was killed before it removed it
+        folder.remove(shard.name)
     total = Counts()
     for counts in there.values():
         total = total.plus(counts)
