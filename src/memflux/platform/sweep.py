@@ -8,7 +8,6 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
-import pyarrow as pa
 from jaxtyping import Bool, Float
 
 from memflux.analysis.quantities import POINTS_AT_ONCE, AbstractQuantity, evaluate, resolve
@@ -24,7 +23,8 @@ from memflux.traces import SOLVED
 from memflux.waveform import Waveform
 
 PROBES, LOOKS = 16, 8  # devices, and samples of the current of each, by which a model is known
-T, U = TypeVar("T"), TypeVar("U")
+T = TypeVar("T")
+U = TypeVar("U")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,12 +58,10 @@ class Answers:
     current: Float[np.ndarray, "B T"] | None  # A
 
     def __getitem__(self, rows: slice) -> "Answers":
-        return Answers(
-            **{
-                f.name: None if (value := getattr(self, f.name)) is None else value[rows]
-                for f in dataclasses.fields(self)
-            }
+        inside, status, current = (
+            None if a is None else a[rows] for a in (self.inside, self.status_class, self.current)
         )
+        return Answers(values=self.values[rows], inside=inside, status_class=status, current=current)
 
     @property
     def counts(self) -> Counts:
@@ -107,10 +105,10 @@ def sweep(
         tick(Counts())
         with ThreadPoolExecutor(2) as pool:  # one thread draws, one writes
             writing: Future[None] | None = None
-            for number, parts, made in _shards(predictor, question, missing, pool, stopped, tick):
+            for number, columns, made in _shards(predictor, question, missing, pool, stopped, tick):
                 if writing is not None:
                     writing.result()
-                writing = pool.submit(_store, folder, number, parts, made, short)
+                writing = pool.submit(_store, folder, question, number, columns, made, short)
                 counts = counts.plus(made)
             if writing is not None:
                 writing.result()
@@ -159,24 +157,28 @@ def _shards(
     pool: Executor,
     stopped: Callable[[], bool],
     tick: Callable[[Counts], None],
-) -> Iterator[tuple[int, list[dict[str, pa.Array]], Counts]]:
-    """Number, columns of the parts, and counts of each shard; ends early once `stopped()`."""
+) -> Iterator[tuple[int, dict[str, np.ndarray], Counts]]:
+    """Number, columns, and counts of each shard; ends early once `stopped()`."""
     part = math.gcd(question.shard_size, POINTS_AT_ONCE) if _numbers_alone(predictor, question) else PART
     firsts = (first for n in numbers for first in question.rows(n)[::part])
     drawn = _ahead(pool, lambda first: question.draw(first, part), firsts)
     for number in numbers:
-        parts, made = [], Counts()
-        for first in question.rows(number)[::part]:
+        shard, made = question.rows(number), Counts()
+        columns: dict[str, np.ndarray] = {}
+        for place in range(0, len(shard), part):
             if stopped():
                 return
             devices, drive = next(drawn)
-            rows = slice(0, min(part, question.count - first))
-            answers = answer(predictor, question, devices, drive)[rows]
-            parameters = _parameters(question.space, devices, drive)
-            parts.append(_columns(first, {n: v[rows] for n, v in parameters.items()}, question.labels, answers))
+            rows = slice(place, min(place + part, len(shard)))
+            answers = answer(predictor, question, devices, drive)[: rows.stop - place]
+            for name, values in _columns(question, devices, drive, answers).items():
+                # Whole columns from the start: many small arrays that stay would leave the heap in pieces.
+                if name not in columns:
+                    columns[name] = np.empty((len(shard), *values.shape[1:]), values.dtype)
+                columns[name][rows] = values[: rows.stop - place]
             made = made.plus(answers.counts)
             tick(answers.counts)
-        yield number, parts, made
+        yield number, columns, made
 
 
 def _ahead(pool: Executor, function: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
@@ -191,32 +193,25 @@ def _ahead(pool: Executor, function: Callable[[T], U], items: Iterable[T]) -> It
         yield waiting.result()
 
 
-def _parameters(space: Space, devices: Devices, drive: Waveform) -> dict[str, np.ndarray]:
-    """What varies in the space [B], SI and eV."""
-    numbers = drive_numbers(drive) if space.varies_drive else {}
-    return {name: numbers[name] if name in DRIVE_PARAMETERS else getattr(devices, name) for name in space.names}
-
-
-def _columns(
-    first: int, parameters: dict[str, np.ndarray], labels: tuple[str, ...], answers: Answers
-) -> dict[str, pa.Array]:
-    size = len(answers.values)
-    status, inside = answers.status_class, answers.inside
-    columns = {"index": pa.array(np.arange(first, first + size), pa.int64())}
-    columns |= {name: pa.array(values, pa.float64()) for name, values in parameters.items()}
-    columns["inside"] = pa.nulls(size, pa.bool_()) if inside is None else pa.array(inside)
-    columns["status_class"] = pa.nulls(size, pa.string()) if status is None else pa.array(status, pa.string())
-    columns |= {name: pa.array(values, pa.float64()) for name, values in zip(labels, answers.values.T, strict=True)}
+def _columns(question: Question, devices: Devices, drive: Waveform, answers: Answers) -> dict[str, np.ndarray]:
+    """What is to be written of some devices; what the predictor does not say is left out."""
+    numbers = drive_numbers(drive) if question.space.varies_drive else {}
+    columns = {n: numbers[n] if n in DRIVE_PARAMETERS else getattr(devices, n) for n in question.space.names}
+    columns |= dict(zip(question.labels, answers.values.T, strict=True))
+    if answers.inside is not None:
+        columns["inside"] = answers.inside
+    if answers.status_class is not None:
+        columns["status_class"] = answers.status_class
     if answers.current is not None:
-        times = answers.current.shape[1]
-        values = np.ascontiguousarray(answers.current, dtype=np.float32).ravel()
-        columns["current"] = pa.ListArray.from_arrays(np.arange(0, (size + 1) * times, times, dtype=np.int32), values)
+        columns["current"] = answers.current.astype(np.float32)
     return columns
 
 
-def _store(folder: Folder, number: int, parts: list[dict[str, pa.Array]], counts: Counts, short: list[Shard]) -> None:
+def _store(
+    folder: Folder, question: Question, number: int, columns: dict[str, np.ndarray], counts: Counts, short: list[Shard]
+) -> None:
     """Write a shard, and remove the shorter one that it supersedes."""
-    write(folder, number, parts, counts)
+    write(folder, question, number, columns, counts)
     for shard in short:
         if shard.number == number:
             folder.remove(shard.name)

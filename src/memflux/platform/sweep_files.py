@@ -8,6 +8,7 @@ import collections
 import dataclasses
 import io
 import json
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,7 +69,7 @@ class Question:
         if repeated := [name for name, times in collections.Counter(names).items() if times > 1]:
             raise InvalidValue(f"{repeated[0]} would be the name of two columns; give each quantity once.")
         size = self.shard_size or (SHARD_OF_CURVES if self.curves else SHARD)
-        check_integer("shard_size", size, low=PART, high=2**24)
+        check_integer("shard_size", size, low=PART, high=2**17 if self.curves else 2**24)
         if size % PART:
             raise InvalidValue(f"shard_size = {size} is not a multiple of {PART}; give {size // PART * PART}.")
         object.__setattr__(self, "shard_size", size)
@@ -196,20 +197,29 @@ def _counts(content: bytes) -> Counts:
         return Counts()
 
 
-def write(folder: Folder, number: int, parts: list[dict[str, pa.Array]], counts: Counts) -> None:
-    """Write one shard, so that it appears whole under the name that certifies it."""
-    table = pa.concat_tables([pa.table(part) for part in parts])
-    table = table.replace_schema_metadata({_COUNTS: json.dumps(counts._asdict())})
-    plain = [f.name for f in table.schema if pa.types.is_floating(f.type)]
-    if "current" in table.column_names:
-        plain.append("current.list.element")
+def write(folder: Folder, question: Question, number: int, columns: Mapping[str, np.ndarray], counts: Counts) -> None:
+    """Write one shard, so that it appears whole under the name that certifies it.
+
+    `columns` are parameters and quantities, and what is known of "inside", "status_class" and "current".
+    """
+    rows = question.rows(number)
+    kinds = {"inside": pa.bool_(), "status_class": pa.string()}
+    arrays = {"index": pa.array(np.arange(rows.start, rows.stop), pa.int64())}
+    for name in (*question.space.names, *kinds, *question.labels):
+        kind = kinds.get(name, pa.float64())
+        arrays[name] = pa.array(columns[name], kind) if name in columns else pa.nulls(len(rows), kind)
+    if question.curves:
+        current = columns["current"]
+        ends = np.arange(0, current.size + 1, current.shape[1], dtype=np.int32)
+        arrays["current"] = pa.ListArray.from_arrays(ends, current.ravel())
+    plain = [name for name, array in arrays.items() if pa.types.is_floating(array.type)]
     sink = io.BytesIO()
     pq.write_table(
-        table,
+        pa.table(arrays).replace_schema_metadata({_COUNTS: json.dumps(counts._asdict())}),
         sink,
         compression="zstd",
         use_dictionary=["status_class"],
-        column_encoding=dict.fromkeys(plain, "BYTE_STREAM_SPLIT"),
+        column_encoding=dict.fromkeys([*plain, *(["current.list.element"] * question.curves)], "BYTE_STREAM_SPLIT"),
     )
     content = sink.getvalue()
     folder.write(shard_name(number, content), content)
