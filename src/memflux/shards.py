@@ -128,12 +128,13 @@ def list_shards(folder: Folder) -> list[Shard]:
 def write_shard(folder: Folder, number: int, rows: Rows) -> str:
     """Write one shard, so that it appears whole under the name that certifies it; the name."""
     content = _encode(rows.to_table(), Tally.of(rows))
-    name = _name(number, content)
+    name = shard_name(number, content)
     folder.write(name, content)
     return name
 
 
-def _name(number: int, content: bytes) -> str:
+def shard_name(number: int, content: bytes) -> str:
+    """The file name that certifies the content of shard `number`."""
     return f"shard-{number:06d}-{hashlib.sha256(content).hexdigest()[:16]}.parquet"
 
 
@@ -156,7 +157,7 @@ def _encode(table: pa.Table, tally: Tally) -> bytes:
 def read_shard(folder: Folder, shard: Shard, columns: list[str] | None = None) -> pa.Table:
     """The table of one shard. Raises DataError, naming it, where its content is not what its name says."""
     content = folder.read(shard.name)
-    if not _certified(shard, content):
+    if not certified(shard, content):
         raise DataError(
             f"{folder.path(shard.name)} is damaged or truncated ({len(content)} bytes do not match its name); "
             "run the campaign again, which makes it anew."
@@ -220,7 +221,7 @@ def damaged_files(folder: Folder, manifest: Manifest, stopped: Callable[[], bool
         if stopped():
             return True
         content = folder.read(shard.name)
-        if not _certified(shard, content):
+        if not certified(shard, content):
             return False
         try:
             return _tally_in(content).first in manifest.shard_rows(shard.number)
@@ -232,8 +233,9 @@ def damaged_files(folder: Folder, manifest: Manifest, stopped: Callable[[], bool
         return [shard for shard, good in zip(shards, pool.map(sound, shards), strict=True) if not good]
 
 
-def _certified(shard: Shard, content: bytes) -> bool:
-    return shard.name == _name(shard.number, content)
+def certified(shard: Shard, content: bytes) -> bool:
+    """Whether the content of a shard file is what its name says."""
+    return shard.name == shard_name(shard.number, content)
 
 
 def complete_shards(folder: Folder, manifest: Manifest) -> tuple[list[Shard], list[Shard]]:

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from memflux.analysis.bootstrap import half_widths, resampled_means
+from memflux.analysis.held_out import quantity_errors
 from memflux.analysis.quantities import POINTS_AT_ONCE, Quantity, evaluate, label
 from memflux.analysis.results import AbstractResult
 from memflux.analysis.saltelli import SaltelliDesign, indices, pairs, products, widened_by_error
@@ -83,9 +84,8 @@ def sobol(
     a power of two, as the Sobol' sequence needs. With a `tolerance` it is doubled until the sampling
     interval of every index is at most that, or the next doubling would pass `largest`; nothing is
     asked twice, and the result is that of asking for the final size at once. Rows of the design
-    (blocks of one base sample) with a missing output are left out and counted. A predictor with a
-    method `quantity_errors(quantities) -> [N, Q]` (prediction minus truth of held-out devices of its
-    space) has its error in the intervals. Raises InvalidValue for arguments out of range and for
+    (blocks of one base sample) with a missing output are left out and counted. A predictor that
+    knows its errors on held-out devices (`held_out.quantity_errors`) has them in the intervals. Raises InvalidValue for arguments out of range and for
     spaces whose rule makes the parameters dependent.
     """
     check_question(space, quantities)
@@ -258,8 +258,7 @@ class _Study:
     def _error(self) -> tuple[Float[np.ndarray, " Q"], tuple[str, ...]]:
         """How far the predictor errs in each quantity, NaN where that is not known, and a sentence where it matters."""
         none = np.full(len(self.labels), np.nan)
-        asked = getattr(self.predictor, "quantity_errors", None)
-        errors = asked(self.quantities) if callable(asked) else None
+        errors = quantity_errors(self.predictor, self.quantities)
         if errors is None:
             return none, ()
         if getattr(self.predictor, "space", self.space) != self.space:

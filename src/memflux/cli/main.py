@@ -21,6 +21,7 @@ from memflux.cli import (
     simulate,
     sobol,
     submit,
+    sweep,
     train,
     tune,
 )
@@ -70,6 +71,7 @@ pareto.register(app)
 fit.register(app)
 metric_map.register(app)
 optimise.register(app)
+sweep.register(app)
 report.register(app)
 
 

@@ -1,5 +1,7 @@
-"""`memflux pareto`: what can be had at once."""
+"""`memflux pareto`: what can be had at once, and whether the transport model agrees."""
 
+import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,10 +15,14 @@ from memflux.cli.predictor import (
     UrlOption,
     asked,
 )
-from memflux.cli.question import Out, Seed, Voltage, bar, check_out, finish, objective
+from memflux.cli.question import Out, Seed, Voltage, bar, check_out, finish, objective, quantity
+from memflux.errors import InvalidValue, MissingDependency
 
 if TYPE_CHECKING:
+    from memflux.analysis.confirmation import ConfirmedFront
     from memflux.analysis.pareto import ParetoResult
+    from memflux.analysis.tradeoff import Constraint, Variability
+    from memflux.contracts import Predictor
 
 SHOWN = 12  # rows of a front in the terminal
 
@@ -30,37 +36,165 @@ def pareto(
     objectives: Annotated[
         list[str] | None, typer.Option("--objective", help="QUANTITY:min or QUANTITY:max; repeatable.")
     ] = None,
+    limits: Annotated[
+        list[str] | None, typer.Option("--constraint", help="QUANTITY:LOW:HIGH, one of them may be empty; repeatable.")
+    ] = None,
     voltage: Voltage = 5.0,
+    method: Annotated[str, typer.Option(help="nsga2, or nsga3 for three and more objectives.")] = "nsga2",
     population: Annotated[int, typer.Option(help="Devices of one generation.")] = 200,
     generations: Annotated[int, typer.Option(help="Generations.")] = 200,
+    tolerance: Annotated[
+        float | None, typer.Option(help="Stop where the hypervolume grew by less than this share in 20 generations.")
+    ] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="Point from which hypervolumes are measured: a number an objective, V,V.")
+    ] = None,
+    spread: Annotated[
+        list[str] | None,
+        typer.Option("--spread", help="PARAMETER=RELATIVE spread of devices as they are made; repeatable."),
+    ] = None,
+    copies: Annotated[int, typer.Option(help="Devices as they are made for each candidate, with --spread.")] = 32,
+    quantile: Annotated[
+        float | None, typer.Option(help="With --spread: what this share of the devices reaches; default: their mean.")
+    ] = None,
+    weights: Annotated[str | None, typer.Option(help="Device to pick: how much each objective counts, W,W.")] = None,
+    targets: Annotated[str | None, typer.Option(help="Device to pick: values to come near to or surpass, V,V.")] = None,
+    verify: Annotated[int, typer.Option(help="Devices of the front to check with the FV model.", min=0)] = 0,
     seed: Seed = 0,
     out: Out = None,
+    figure: Annotated[Path | None, typer.Option(help="Picture of the front: .png, .svg or .pdf.")] = None,
     as_json: Json = False,
 ) -> None:
     """What can be had at once: the Pareto front of two or more quantities.
 
-    Example: memflux pareto --model surrogate --objective symmetry:min --objective on_off_ratio:max --out front.json
+    Example: memflux pareto --model 5d-parametric --objective symmetry:min --objective on_off_ratio:max --verify 16
     """
     from memflux.analysis.pareto import pareto as analyse
 
     check_out(out)
+    _check_figure(figure)
     pairs = [objective(text, voltage) for text in objectives or ("symmetry:min", "on_off_ratio:max")]
+    constraints = [_constraint(text, voltage) for text in limits or ()]
+    scatter = _variability(spread or [], copies, quantile)
+    wish = {"weights": _numbers("--weights", weights), "targets": _numbers("--targets", targets)}
     predictor, where = asked(model, url, name, token_file, space)
     with bar("Pareto front", as_json) as tick:
         result = analyse(
-            predictor, where, pairs, population=population, generations=generations, seed=seed, progress=tick
-        )
+            predictor, where, pairs, population=population, generations=generations, seed=seed, progress=tick,
+            method=method, constraints=constraints, variability=scatter,
+            reference=_numbers("--reference", reference), tolerance=tolerance,
+        )  # fmt: skip
+    if any(wish.values()):
+        result = dataclasses.replace(result, selected=result.select(**wish))
+    checked = None
+    if verify:
+        from memflux.analysis.confirmation import confirm
+
+        with bar("the same with the FV model", as_json) as tick:
+            checked = confirm(
+                result, _solver(predictor.samples), where, verify, [q for q, _ in pairs], constraints, tick
+            )
+        result = dataclasses.replace(result, confirmation=checked.to_dict())
+    if figure is not None:
+        _draw(result, checked, figure)
     finish(result, out, as_json, _pareto_table(result), f"Pareto front over {where.name}")
+
+
+def _solver(samples: int) -> "Predictor":
+    from memflux.solvers.solver import Solver
+
+    return Solver(samples=samples)
+
+
+def _constraint(text: str, voltage: float) -> "Constraint":
+    from memflux.analysis.tradeoff import Constraint
+
+    try:
+        name, low, high = text.rsplit(":", 2)
+        ends = [float(end) if end.strip() else None for end in (low, high)]
+    except ValueError:
+        raise InvalidValue(
+            f"--constraint {text} is not QUANTITY:LOW:HIGH; give numbers, as in on_off_ratio:0.7: or symmetry::0.5."
+        ) from None
+    return Constraint(quantity=quantity(name, voltage), low=ends[0], high=ends[1])
+
+
+def _variability(spread: list[str], copies: int, quantile: float | None) -> "Variability | None":
+    from memflux.analysis.tradeoff import Variability
+
+    if not spread:
+        if quantile is not None:
+            raise InvalidValue("--quantile is of devices that differ; give their --spread, or leave it out.")
+        return None
+    found = {}
+    for text in spread:
+        name, _, value = text.partition("=")
+        try:
+            found[name] = float(value)
+        except ValueError:
+            raise InvalidValue(f"--spread {text} is not PARAMETER=NUMBER; write barrier_left=0.05.") from None
+    if quantile is None:
+        return Variability(spread=found, devices=copies)
+    return Variability(spread=found, devices=copies, statistic="quantile", quantile=quantile)
+
+
+def _numbers(option: str, text: str | None) -> list[float] | None:
+    try:
+        return None if text is None else [float(part) for part in text.split(",")]
+    except ValueError:
+        raise InvalidValue(f"{option} = {text} is not a list of numbers; write them as 0.5,2.") from None
+
+
+def _check_figure(path: Path | None) -> None:
+    if path is None:
+        return
+    if path.suffix not in (".png", ".svg", ".pdf") or not path.resolve().parent.is_dir():
+        raise InvalidValue(f"--figure {path} is not a .png, .svg or .pdf in an existing folder; name another file.")
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise MissingDependency("--figure needs matplotlib; pip install 'memflux[report]', or leave it out.") from None
+
+
+def _draw(result: "ParetoResult", checked: "ConfirmedFront | None", path: Path) -> None:
+    from memflux.platform.pareto_figures import pareto_figure
+
+    pareto_figure(result, checked).savefig(path, dpi=160)
 
 
 def _pareto_table(result: "ParetoResult") -> dict[str, Any]:
     count = len(result.objectives)
-    rows = sorted({round(k * (count - 1) / max(SHOWN - 1, 1)) for k in range(SHOWN)})
+    rows = {round(k * (count - 1) / max(SHOWN - 1, 1)) for k in range(SHOWN)}
+    named = {result.knee: "knee: ", result.selected: "your choice: "}
     table: dict[str, Any] = {"devices on the front": count}
-    for k in rows:
+    for k in sorted(rows | {row for row in named if row is not None}):
         values = ", ".join(f"{q} {v:.4f}" for q, v in zip(result.quantities, result.objectives[k], strict=True))
-        table[values] = {n: f"{v:.4g}" for n, v in zip(result.names, result.parameters[k], strict=True)}
-    return table | {"evaluations": result.evaluations, "without a value": result.undefined}
+        table[named.get(k, "") + values] = {
+            n: f"{v:.4g}" for n, v in zip(result.names, result.parameters[k], strict=True)
+        }
+    point = ", ".join(f"{v:.4g}" for v in result.reference)
+    table |= {
+        f"hypervolume from ({point})": f"{result.hypervolume:.5g}, after {result.generations} generations",
+        "evaluations": result.evaluations,
+        "without a value": result.undefined,
+    }
+    if result.constraints:
+        table["beyond a limit"] = result.infeasible
+    if result.confirmation is not None:
+        table |= _confirmation_table(result.confirmation)
+    return table
+
+
+def _confirmation_table(check: dict[str, Any]) -> dict[str, Any]:
+    share = "none" if check["share"] is None else f"{100 * check['share']:.2f} %"
+    apart = zip(check["quantities"], check["largest_difference"], strict=True)
+    return {
+        "checked with the FV model": f"{len(check['rows'])} devices of the front, {check['undefined']} without a value"
+        + (f", {check['infeasible']} beyond a limit" if check["infeasible"] else ""),
+        "hypervolume of these": f"{check['hypervolume_predicted']:.5g} predicted, "
+        f"{check['hypervolume_confirmed']:.5g} confirmed: {share}",
+        "largest differences": ", ".join(f"{q} {'none' if d is None else f'{d:.4f}'}" for q, d in apart),
+    }
 
 
 def register(app: typer.Typer) -> None:
