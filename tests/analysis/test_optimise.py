@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from memflux.analysis.optimise import Constraint, OptimiseResult, Target, optimise
+from memflux.analysis.constraint import Constraint
+from memflux.analysis.optimise import OptimiseResult, Target, optimise
 from memflux.analysis.points import spread
 from memflux.analysis.quantities import at_points
 from memflux.compact import CompactModel
@@ -170,9 +171,9 @@ def test_bad_arguments_are_one_sentence(changes, words):
         (lambda: Target(quantity="symmetry", value=float("nan")), "target of symmetry"),
         (lambda: Target(quantity="symmetry", value=0.0, scale=0.0), "scale of symmetry"),
         (lambda: Target(quantity="symmetry", value=0.0, weight=-1.0), "weight of symmetry"),
-        (lambda: Constraint(quantity="symmetry"), "is no range"),
-        (lambda: Constraint(quantity="symmetry", low=0.5, high=0.4), "is no range"),
-        (lambda: Constraint(quantity="symmetry", low=float("nan")), "is no range"),
+        (lambda: Constraint(quantity="symmetry"), "has no limit"),
+        (lambda: Constraint(quantity="symmetry", low=0.5, high=0.4), "is above high"),
+        (lambda: Constraint(quantity="symmetry", low=float("nan")), "is not finite"),
     ],
 )
 def test_bad_wishes_are_one_sentence(make, words):

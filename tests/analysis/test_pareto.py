@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 
 import known_fronts as known
-from memflux.analysis.evolution import directions
+from memflux.analysis.constraint import Constraint
 from memflux.analysis.fronts import hypervolume
+from memflux.analysis.nsga import directions
 from memflux.analysis.pareto import ParetoResult, pareto
-from memflux.analysis.tradeoff import Constraint, Variability
+from memflux.analysis.tradeoff import Variability
 from memflux.compact import CompactModel
 from memflux.device import Device
 from memflux.errors import InvalidValue, SolveFailed

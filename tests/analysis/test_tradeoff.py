@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from known_fronts import BOX, coordinates, first, zdt1
-from memflux.analysis.tradeoff import Constraint, Tradeoff, Variability
+from memflux.analysis.constraint import Constraint
+from memflux.analysis.tradeoff import Tradeoff, Variability
 from memflux.errors import InvalidValue
 
 GOALS = ((first, "min"), (zdt1, "max"))

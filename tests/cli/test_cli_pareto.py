@@ -3,7 +3,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from memflux.analysis.confirmation import ConfirmedFront
+from memflux.analysis.confirmed_front import ConfirmedFront
 from memflux.analysis.pareto import ParetoResult
 from memflux.cli import pareto as command
 from memflux.cli import predictor as predictor_options
@@ -51,7 +51,7 @@ def test_a_front_is_confirmed_drawn_and_written(tmp_path):
 
 
 def test_people_see_knee_choice_limits_and_confirmation():
-    shown = run(*SMALL, "--verify", 3, "--targets", "0.5,0.5", "--constraint", "on_off_ratio:0.1:")
+    shown = run(*SMALL, "--verify", 3, "--targets", "0.5,0.5", "--at-least", "on_off_ratio=0.1")
     assert shown.exit_code == 0, shown.output
     for words in ("your choice: symmetry", "hypervolume from (", "beyond a limit", "checked with the FV model"):
         assert words in shown.stdout
@@ -60,7 +60,16 @@ def test_people_see_knee_choice_limits_and_confirmation():
 def test_options_reach_the_search():
     found = fields(
         *("--method", "nsga3", "--objective", "symmetry:min", "--objective", "on_off_ratio:max"),
-        *("--objective", "symmetry(cycle=0):max", "--reference", "1.5,0,0", "--constraint", "symmetry:0.1:1"),
+        *(
+            "--objective",
+            "symmetry(cycle=0):max",
+            "--reference",
+            "1.5,0,0",
+            "--at-least",
+            "symmetry=0.1",
+            "--at-most",
+            "symmetry=1",
+        ),
         *("--spread", "barrier_left=0.05", "--spread", "barrier_right=0.02", "--copies", 4, "--quantile", 0.8),
     )
     assert found["method"] == "nsga3"
@@ -78,10 +87,9 @@ def test_options_reach_the_search():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--constraint", "symmetry"), "is not QUANTITY:LOW:HIGH"),
-        (("--constraint", "symmetry:low:1"), "is not QUANTITY:LOW:HIGH"),
-        (("--constraint", "symmetry::"), "has no limit"),
-        (("--spread", "barrier_left"), "is not PARAMETER=NUMBER"),
+        (("--at-least", "symmetry"), "--at-least symmetry"),
+        (("--at-least", "symmetry=2", "--at-most", "symmetry=1"), "is above high"),
+        (("--spread", "barrier_left"), "does not end in =NUMBER"),
         (("--spread", "barier_left=0.1"), "did you mean 'barrier_left'"),
         (("--quantile", 0.9), "give their --spread"),
         (("--reference", "a,b"), "is not a list of numbers"),

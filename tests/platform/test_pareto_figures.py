@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import known_fronts as known
-from memflux.analysis.confirmation import confirm
+from memflux.analysis.confirmed_front import confirm
 from memflux.analysis.pareto import pareto
 from memflux.platform.pareto_figures import pareto_figure
 

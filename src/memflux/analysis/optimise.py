@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float
 
+from memflux.analysis.constraint import Constraint
 from memflux.analysis.differential_evolution import Population, evolve
 from memflux.analysis.points import held, spread
 from memflux.analysis.quantities import Quantity, at_points, label
@@ -37,22 +38,6 @@ class Target:
         check_number(f"target of {name}", self.value, low=-LARGEST, high=LARGEST)
         check_number(f"scale of {name}", self.scale, low=1e-100, high=LARGEST)
         check_number(f"weight of {name}", self.weight, low=0.0, high=LARGEST)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Constraint:
-    """A quantity and the range that it must lie in."""
-
-    quantity: Quantity
-    low: float = -np.inf
-    high: float = np.inf
-
-    def __post_init__(self) -> None:
-        if not self.low <= self.high or not np.isfinite([self.low, self.high]).any():
-            raise InvalidValue(
-                f"{label(self.quantity)} from {self.low:g} to {self.high:g} is no range; give low, high or both, "
-                "low not above high."
-            )
 
 
 PUBLISHED = (Target(quantity="symmetry", value=0.0), Target(quantity="on_off_ratio", value=1.0))
@@ -141,10 +126,7 @@ class _Problem:
         self.targets = np.array([t.value for t in targets] + [np.nan] * none)
         self.scales = np.array([t.scale for t in targets] + [np.nan] * none)
         self.weights = np.array([t.weight for t in targets] + [np.nan] * none)
-        self.low = np.array([-np.inf] * len(targets) + [c.low for c in constraints])
-        self.high = np.array([np.inf] * len(targets) + [c.high for c in constraints])
-        bounds = np.abs(np.nan_to_num(np.stack([self.low, self.high]), posinf=0.0, neginf=0.0)).max(axis=0)
-        self.sizes = np.where(bounds > 0, bounds, 1.0)  # by which violations of different units are compared
+        self.constraints = tuple(constraints)
         self.evaluations = self.undefined = self.refused = 0
         self.history: list[float] = []
         self.expected, self.progress = calls, progress
@@ -160,13 +142,18 @@ class _Problem:
         values = self._values(free)
         known = np.isfinite(values).all(axis=1)
         costs = np.where(known, np.nansum(self.weights * ((values - self.targets) / self.scales) ** 2, axis=1), np.inf)
-        beyond = np.maximum(np.maximum(self.low - values, values - self.high), 0.0)
-        violations = np.where(known, (beyond / self.sizes).sum(axis=1), np.inf)
+        violations = np.where(known, self._beyond(values).sum(axis=1), np.inf)
         before = self.history[-1] if self.history else np.nan
         self.history.append(float(np.fmin(before, costs[violations == 0].min(initial=np.inf))))
         if self.progress is not None:
             self.progress(len(self.history), self.expected)
         return costs, violations
+
+    def _beyond(self, values: np.ndarray) -> np.ndarray:
+        """How far each constraint is broken, [N, C], from quantities [N, Q]."""
+        limited = values[:, len(values.T) - len(self.constraints) :]
+        columns = [c.violation(column) for c, column in zip(self.constraints, limited.T, strict=True)]
+        return np.stack(columns, axis=1) if columns else np.zeros((len(values), 0))
 
     def _values(self, free: np.ndarray) -> np.ndarray:
         """Quantities [N, Q]; NaN without a value, and where the rule of the space refuses a device."""
@@ -186,11 +173,9 @@ class _Problem:
                 f"none of {self.evaluations} devices has a value for every quantity; "
                 "narrow the space, or choose quantities that its drives define."
             )
-        values = self._values(found.points[:1])[0]
-        missed = (values < self.low) | (values > self.high)
-        nearest = ", ".join(
-            f"{label(q)} = {v:.4g}" for q, v, m in zip(self.quantities, values, missed, strict=True) if m
-        )
+        values = self._values(found.points[:1])
+        missed = zip(self.constraints, values[0, -len(self.constraints) :], self._beyond(values)[0], strict=True)
+        nearest = ", ".join(f"{label(c.quantity)} = {v:.4g}" for c, v, beyond in missed if beyond > 0)
         return (
             f"none of {self.evaluations} devices keeps all constraints, the nearest has {nearest}; "
             "loosen them, or give more generations."
@@ -200,7 +185,10 @@ class _Problem:
         """What the best of `found` is like."""
         best = found.points[:1]
         values = self._values(best)[0]
-        names = self.space.names
+        names, none = self.space.names, [np.nan] * (len(self.quantities) - len(self.constraints))
+        low, high = (
+            [np.nan if (v := getattr(c, end)) is None else v for c in self.constraints] for end in ("low", "high")
+        )
         return OptimiseResult(
             space=self.space.name,
             names=names,
@@ -212,8 +200,8 @@ class _Problem:
             targets=self.targets,
             scales=self.scales,
             weights=self.weights,
-            low=np.where(np.isfinite(self.low), self.low, np.nan),
-            high=np.where(np.isfinite(self.high), self.high, np.nan),
+            low=np.array([*none, *low]),
+            high=np.array([*none, *high]),
             history=np.where(np.isfinite(self.history), self.history, np.nan),
             seed=seed,
             evaluations=self.evaluations,

@@ -12,11 +12,12 @@ import numpy as np
 from jaxtyping import Float
 
 from memflux.analysis import fronts
-from memflux.analysis.evolution import METHODS, Crowding, Niching, Survival, evolve
+from memflux.analysis.constraint import Constraint
+from memflux.analysis.nsga import METHODS, Crowding, Niching, Survival, evolve
 from memflux.analysis.points import spread
 from memflux.analysis.quantities import Quantity, label
 from memflux.analysis.results import AbstractResult
-from memflux.analysis.tradeoff import Constraint, Tradeoff, Variability
+from memflux.analysis.tradeoff import Tradeoff, Variability
 from memflux.contracts import Predictor
 from memflux.errors import InvalidValue, SolveFailed, check_choice, check_integer, check_number, check_numbers
 from memflux.space import Space

@@ -85,8 +85,8 @@ def sobol(
     interval of every index is at most that, or the next doubling would pass `largest`; nothing is
     asked twice, and the result is that of asking for the final size at once. Rows of the design
     (blocks of one base sample) with a missing output are left out and counted. A predictor that
-    knows its errors on held-out devices (`held_out.quantity_errors`) has them in the intervals. Raises InvalidValue for arguments out of range and for
-    spaces whose rule makes the parameters dependent.
+    knows its errors on held-out devices (`held_out.quantity_errors`) has them in the intervals. Raises
+    InvalidValue for arguments out of range and for spaces whose rule makes the parameters dependent.
     """
     check_question(space, quantities)
     check_base_samples(base_samples)

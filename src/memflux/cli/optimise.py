@@ -1,6 +1,5 @@
 """`memflux optimise`: the device that comes nearest to what is wanted."""
 
-import math
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,10 +13,23 @@ from memflux.cli.predictor import (
     UrlOption,
     asked,
 )
-from memflux.cli.question import Fix, Out, Seed, Voltage, assigned, bar, check_out, finish, number, quantity
+from memflux.cli.question import (
+    AtLeast,
+    AtMost,
+    Fix,
+    Out,
+    Seed,
+    Voltage,
+    bar,
+    check_out,
+    constraints,
+    finish,
+    number,
+    quantity,
+)
 
 if TYPE_CHECKING:
-    from memflux.analysis.optimise import Constraint, OptimiseResult, Target
+    from memflux.analysis.optimise import OptimiseResult, Target
 
 PUBLISHED = ("symmetry=0", "on_off_ratio=1")
 
@@ -32,8 +44,8 @@ def optimise(
         list[str] | None,
         typer.Option("--target", help="QUANTITY=VALUE or QUANTITY=VALUE/SCALE; repeatable; default: as published."),
     ] = None,
-    at_least: Annotated[list[str] | None, typer.Option(help="QUANTITY=VALUE to keep above; repeatable.")] = None,
-    at_most: Annotated[list[str] | None, typer.Option(help="QUANTITY=VALUE to keep below; repeatable.")] = None,
+    at_least: AtLeast = None,
+    at_most: AtMost = None,
     voltage: Voltage = 5.0,
     fix: Fix = None,
     population: Annotated[int, typer.Option(help="Devices of one generation.")] = 64,
@@ -50,7 +62,7 @@ def optimise(
 
     check_out(out)
     wanted = [_target(text, voltage) for text in targets or PUBLISHED]
-    limits = _constraints(at_least, at_most, voltage)
+    limits = constraints(at_least, at_most, voltage)
     predictor, where = asked(model, url, name, token_file, space)
     with bar("optimum", as_json) as tick:
         result = analyse(
@@ -70,17 +82,6 @@ def _target(text: str, voltage: float) -> "Target":
         scale=number("--target", text, scale) if slash else 1.0,
         quantity=quantity(name.strip(), voltage),
     )
-
-
-def _constraints(at_least: list[str] | None, at_most: list[str] | None, voltage: float) -> "list[Constraint]":
-    from memflux.analysis.optimise import Constraint
-
-    low, high = assigned("--at-least", at_least), assigned("--at-most", at_most)
-    names = dict.fromkeys([*low, *high])
-    return [
-        Constraint(quantity=quantity(name, voltage), low=low.get(name, -math.inf), high=high.get(name, math.inf))
-        for name in names
-    ]
 
 
 def _optimise_table(result: "OptimiseResult") -> dict[str, Any]:

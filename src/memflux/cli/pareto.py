@@ -15,13 +15,13 @@ from memflux.cli.predictor import (
     UrlOption,
     asked,
 )
-from memflux.cli.question import Out, Seed, Voltage, bar, check_out, finish, objective, quantity
+from memflux.cli.question import Out, Seed, Voltage, bar, check_out, finish, objective
 from memflux.errors import InvalidValue, MissingDependency
 
 if TYPE_CHECKING:
-    from memflux.analysis.confirmation import ConfirmedFront
+    from memflux.analysis.confirmed_front import ConfirmedFront
     from memflux.analysis.pareto import ParetoResult
-    from memflux.analysis.tradeoff import Constraint, Variability
+    from memflux.analysis.tradeoff import Variability
     from memflux.contracts import Predictor
 
 SHOWN = 12  # rows of a front in the terminal
@@ -36,9 +36,8 @@ def pareto(
     objectives: Annotated[
         list[str] | None, typer.Option("--objective", help="QUANTITY:min or QUANTITY:max; repeatable.")
     ] = None,
-    limits: Annotated[
-        list[str] | None, typer.Option("--constraint", help="QUANTITY:LOW:HIGH, one of them may be empty; repeatable.")
-    ] = None,
+    at_least: AtLeast = None,
+    at_most: AtMost = None,
     voltage: Voltage = 5.0,
     method: Annotated[str, typer.Option(help="nsga2, or nsga3 for three and more objectives.")] = "nsga2",
     population: Annotated[int, typer.Option(help="Devices of one generation.")] = 200,
@@ -74,26 +73,24 @@ def pareto(
     check_out(out)
     _check_figure(figure)
     pairs = [objective(text, voltage) for text in objectives or ("symmetry:min", "on_off_ratio:max")]
-    constraints = [_constraint(text, voltage) for text in limits or ()]
+    limits = constraints(at_least, at_most, voltage)
     scatter = _variability(spread or [], copies, quantile)
     wish = {"weights": _numbers("--weights", weights), "targets": _numbers("--targets", targets)}
     predictor, where = asked(model, url, name, token_file, space)
     with bar("Pareto front", as_json) as tick:
         result = analyse(
             predictor, where, pairs, population=population, generations=generations, seed=seed, progress=tick,
-            method=method, constraints=constraints, variability=scatter,
+            method=method, constraints=limits, variability=scatter,
             reference=_numbers("--reference", reference), tolerance=tolerance,
         )  # fmt: skip
     if any(wish.values()):
         result = dataclasses.replace(result, selected=result.select(**wish))
     checked = None
     if verify:
-        from memflux.analysis.confirmation import confirm
+        from memflux.analysis.confirmed_front import confirm
 
         with bar("the same with the FV model", as_json) as tick:
-            checked = confirm(
-                result, _solver(predictor.samples), where, verify, [q for q, _ in pairs], constraints, tick
-            )
+            checked = confirm(result, _solver(predictor.samples), where, verify, [q for q, _ in pairs], limits, tick)
         result = dataclasses.replace(result, confirmation=checked.to_dict())
     if figure is not None:
         _draw(result, checked, figure)
@@ -106,19 +103,6 @@ def _solver(samples: int) -> "Predictor":
     return Solver(samples=samples)
 
 
-def _constraint(text: str, voltage: float) -> "Constraint":
-    from memflux.analysis.tradeoff import Constraint
-
-    try:
-        name, low, high = text.rsplit(":", 2)
-        ends = [float(end) if end.strip() else None for end in (low, high)]
-    except ValueError:
-        raise InvalidValue(
-            f"--constraint {text} is not QUANTITY:LOW:HIGH; give numbers, as in on_off_ratio:0.7: or symmetry::0.5."
-        ) from None
-    return Constraint(quantity=quantity(name, voltage), low=ends[0], high=ends[1])
-
-
 def _variability(spread: list[str], copies: int, quantile: float | None) -> "Variability | None":
     from memflux.analysis.tradeoff import Variability
 
@@ -126,13 +110,7 @@ def _variability(spread: list[str], copies: int, quantile: float | None) -> "Var
         if quantile is not None:
             raise InvalidValue("--quantile is of devices that differ; give their --spread, or leave it out.")
         return None
-    found = {}
-    for text in spread:
-        name, _, value = text.partition("=")
-        try:
-            found[name] = float(value)
-        except ValueError:
-            raise InvalidValue(f"--spread {text} is not PARAMETER=NUMBER; write barrier_left=0.05.") from None
+    found = assigned("--spread", spread)
     if quantile is None:
         return Variability(spread=found, devices=copies)
     return Variability(spread=found, devices=copies, statistic="quantile", quantile=quantile)

@@ -14,12 +14,15 @@ from memflux.errors import DataError, InvalidValue, MissingDependency
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from memflux.analysis.constraint import Constraint
     from memflux.analysis.quantities import Quantity
     from memflux.analysis.results import AbstractResult
 
 Out = Annotated[Path | None, typer.Option("--out", help="JSON file to write the whole result to.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of every random choice.")]
 Fix = Annotated[list[str] | None, typer.Option("--fix", help="PARAMETER=VALUE to hold it at (SI, eV); repeatable.")]
+AtLeast = Annotated[list[str] | None, typer.Option("--at-least", help="QUANTITY=VALUE to keep above; repeatable.")]
+AtMost = Annotated[list[str] | None, typer.Option("--at-most", help="QUANTITY=VALUE to keep below; repeatable.")]
 FigureFile = Annotated[Path | None, typer.Option("--figure", help="Picture to draw, for example map.png.")]
 Voltage = Annotated[
     float, typer.Option("--voltage", help="Voltage [V] at which the on-off ratio is read, where it is given no other.")
@@ -30,6 +33,7 @@ EXAMPLES = {
     "--target": "--target symmetry=0, or symmetry=0/0.1",
     "--at-least": "--at-least on_off_ratio=0.7",
     "--at-most": "--at-most symmetry=0.3",
+    "--spread": "--spread barrier_left=0.05",
 }
 
 
@@ -73,6 +77,15 @@ def assigned(option: str, texts: list[str] | None) -> dict[str, float]:
     """Names and numbers of what was given to an option as NAME=NUMBER; a name may hold an = in brackets."""
     pairs = [(text, *text.rpartition("=")) for text in texts or []]
     return {name.strip(): number(option, text, part) for text, name, _, part in pairs}
+
+
+def constraints(at_least: list[str] | None, at_most: list[str] | None, voltage: float) -> "list[Constraint]":
+    """Limits on quantities from QUANTITY=NUMBER, one for each quantity named."""
+    from memflux.analysis.constraint import Constraint
+
+    low, high = assigned("--at-least", at_least), assigned("--at-most", at_most)
+    names = dict.fromkeys([*low, *high])
+    return [Constraint(quantity=quantity(name, voltage), low=low.get(name), high=high.get(name)) for name in names]
 
 
 def check_out(out: Path | None) -> None:

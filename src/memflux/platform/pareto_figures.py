@@ -8,7 +8,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from memflux.analysis.confirmation import ConfirmedFront
+from memflux.analysis.confirmed_front import ConfirmedFront
 from memflux.analysis.pareto import ParetoResult
 from memflux.platform.figures import ACCENT, INK, MODEL, MUTED, STYLE, label, plain_numbers
 

@@ -8,10 +8,11 @@ import numpy as np
 from jaxtyping import Float
 
 from memflux.analysis import fronts
+from memflux.analysis.constraint import Constraint
 from memflux.analysis.pareto import ParetoResult
 from memflux.analysis.quantities import Quantity, label, quantity_from_text
 from memflux.analysis.results import AbstractResult
-from memflux.analysis.tradeoff import Constraint, Tradeoff, Variability
+from memflux.analysis.tradeoff import Tradeoff, Variability
 from memflux.contracts import Predictor
 from memflux.errors import InvalidValue, check_integer
 from memflux.space import Space

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from memflux.analysis.evolution import Crowding, Niching, directions, evolve
+from memflux.analysis.nsga import Crowding, Niching, directions, evolve
 
 START = np.random.default_rng(0).random((24, 3))
 

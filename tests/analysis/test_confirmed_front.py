@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 
 from known_fronts import BOX, coordinates, first, zdt1
-from memflux.analysis.confirmation import ConfirmedFront, confirm
+from memflux.analysis.confirmed_front import ConfirmedFront, confirm
+from memflux.analysis.constraint import Constraint
 from memflux.analysis.fronts import hypervolume
 from memflux.analysis.pareto import pareto
-from memflux.analysis.tradeoff import Constraint, Variability
+from memflux.analysis.tradeoff import Variability
 from memflux.compact import CompactModel
 from memflux.errors import InvalidValue
 from memflux.space import Space
