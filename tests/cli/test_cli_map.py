@@ -72,7 +72,7 @@ def test_undefined_everywhere_is_said():
         ((*SMALL, "--fix", "barrier_right"), "--fix barrier_right does not end in =NUMBER"),
         ((*SMALL, "--fix", "barrier_right=9"), "barrier_right = 9 eV is out of range"),
         ((*SMALL, "--statistic", "mode"), "statistic = 'mode'"),
-        ((*SMALL, "--figure", "map.txt"), "--figure map.txt has no ending of a picture"),
+        ((*SMALL, "--figure", "map.txt"), "--figure map.txt is no picture"),
         ((*SMALL, "--figure", "/nowhere/map.png"), "not a file in an existing folder"),
         ((*SMALL, "--out", "/nowhere/map.json"), "not a file in an existing folder"),
     ],

@@ -94,7 +94,7 @@ def test_options_reach_the_search():
         (("--quantile", 0.9), "give their --spread"),
         (("--reference", "a,b"), "is not a list of numbers"),
         (("--weights", "1,2,3"), "weights has 3 numbers"),
-        (("--figure", "front.docx"), "is not a .png"),
+        (("--figure", "front.docx"), "is no picture that can be written"),
         (("--figure", "/nowhere/front.png"), "in an existing folder"),
         (("--method", "spea"), "method = 'spea'"),
     ],

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from memflux.cli.output import Json
+from memflux.cli.picture import Picture, check_picture, write_picture
 from memflux.cli.predictor import (
     ModelOption,
     NameOption,
@@ -14,16 +15,13 @@ from memflux.cli.predictor import (
     asked,
 )
 from memflux.cli.question import (
-    FigureFile,
     Fix,
     Out,
     Seed,
     Voltage,
     assigned,
     bar,
-    check_figure,
     check_out,
-    draw,
     finish,
     quantity,
 )
@@ -57,7 +55,7 @@ def metric_map(
     ] = None,
     draws: Annotated[int, typer.Option(help="Devices a node where --statistic is given.")] = 64,
     seed: Seed = 0,
-    figure: FigureFile = None,
+    figure: Picture = None,
     out: Out = None,
     as_json: Json = False,
 ) -> None:
@@ -68,7 +66,7 @@ def metric_map(
     from memflux.analysis.maps import metric_map as analyse
 
     check_out(out)
-    check_figure(figure)
+    check_picture(figure)
     numbers = [quantity(q, voltage) for q in quantities or ("symmetry", "on_off_ratio")]
     names, points = _axes(axes or [])
     predictor, where = asked(model, url, name, token_file, space)
@@ -80,7 +78,7 @@ def metric_map(
     if figure is not None:
         from memflux.platform.analysis_figures import metric_maps
 
-        draw(metric_maps(result), figure)
+        write_picture(metric_maps(result), figure)
     finish(result, out, as_json, _map_table(result), f"maps over {where.name}")
 
 

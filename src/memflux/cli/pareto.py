@@ -1,12 +1,12 @@
 """`memflux pareto`: what can be had at once, and whether the transport model agrees."""
 
 import dataclasses
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from memflux.cli.output import Json
+from memflux.cli.picture import Picture, check_picture, write_picture
 from memflux.cli.predictor import (
     ModelOption,
     NameOption,
@@ -15,11 +15,22 @@ from memflux.cli.predictor import (
     UrlOption,
     asked,
 )
-from memflux.cli.question import Out, Seed, Voltage, bar, check_out, finish, objective
-from memflux.errors import InvalidValue, MissingDependency
+from memflux.cli.question import (
+    AtLeast,
+    AtMost,
+    Out,
+    Seed,
+    Voltage,
+    assigned,
+    bar,
+    check_out,
+    constraints,
+    finish,
+    objective,
+)
+from memflux.errors import InvalidValue
 
 if TYPE_CHECKING:
-    from memflux.analysis.confirmed_front import ConfirmedFront
     from memflux.analysis.pareto import ParetoResult
     from memflux.analysis.tradeoff import Variability
     from memflux.contracts import Predictor
@@ -61,7 +72,7 @@ def pareto(
     verify: Annotated[int, typer.Option(help="Devices of the front to check with the FV model.", min=0)] = 0,
     seed: Seed = 0,
     out: Out = None,
-    figure: Annotated[Path | None, typer.Option(help="Picture of the front: .png, .svg or .pdf.")] = None,
+    figure: Picture = None,
     as_json: Json = False,
 ) -> None:
     """What can be had at once: the Pareto front of two or more quantities.
@@ -71,7 +82,7 @@ def pareto(
     from memflux.analysis.pareto import pareto as analyse
 
     check_out(out)
-    _check_figure(figure)
+    check_picture(figure)
     pairs = [objective(text, voltage) for text in objectives or ("symmetry:min", "on_off_ratio:max")]
     limits = constraints(at_least, at_most, voltage)
     scatter = _variability(spread or [], copies, quantile)
@@ -93,7 +104,9 @@ def pareto(
             checked = confirm(result, _solver(predictor.samples), where, verify, [q for q, _ in pairs], limits, tick)
         result = dataclasses.replace(result, confirmation=checked.to_dict())
     if figure is not None:
-        _draw(result, checked, figure)
+        from memflux.platform.pareto_figures import pareto_figure
+
+        write_picture(pareto_figure(result, checked), figure)
     finish(result, out, as_json, _pareto_table(result), f"Pareto front over {where.name}")
 
 
@@ -121,23 +134,6 @@ def _numbers(option: str, text: str | None) -> list[float] | None:
         return None if text is None else [float(part) for part in text.split(",")]
     except ValueError:
         raise InvalidValue(f"{option} = {text} is not a list of numbers; write them as 0.5,2.") from None
-
-
-def _check_figure(path: Path | None) -> None:
-    if path is None:
-        return
-    if path.suffix not in (".png", ".svg", ".pdf") or not path.resolve().parent.is_dir():
-        raise InvalidValue(f"--figure {path} is not a .png, .svg or .pdf in an existing folder; name another file.")
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise MissingDependency("--figure needs matplotlib; pip install 'memflux[report]', or leave it out.") from None
-
-
-def _draw(result: "ParetoResult", checked: "ConfirmedFront | None", path: Path) -> None:
-    from memflux.platform.pareto_figures import pareto_figure
-
-    pareto_figure(result, checked).savefig(path, dpi=160)
 
 
 def _pareto_table(result: "ParetoResult") -> dict[str, Any]:

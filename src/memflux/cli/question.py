@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from memflux.cli.output import emit, progress
-from memflux.errors import DataError, InvalidValue, MissingDependency
+from memflux.errors import DataError, InvalidValue
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from memflux.analysis.constraint import Constraint
     from memflux.analysis.quantities import Quantity
     from memflux.analysis.results import AbstractResult
@@ -23,7 +21,6 @@ Seed = Annotated[int, typer.Option("--seed", help="Seed of every random choice."
 Fix = Annotated[list[str] | None, typer.Option("--fix", help="PARAMETER=VALUE to hold it at (SI, eV); repeatable.")]
 AtLeast = Annotated[list[str] | None, typer.Option("--at-least", help="QUANTITY=VALUE to keep above; repeatable.")]
 AtMost = Annotated[list[str] | None, typer.Option("--at-most", help="QUANTITY=VALUE to keep below; repeatable.")]
-FigureFile = Annotated[Path | None, typer.Option("--figure", help="Picture to draw, for example map.png.")]
 Voltage = Annotated[
     float, typer.Option("--voltage", help="Voltage [V] at which the on-off ratio is read, where it is given no other.")
 ]
@@ -92,29 +89,6 @@ def check_out(out: Path | None) -> None:
     """Refuse an output path that cannot work before minutes are spent."""
     if out is not None and (out.is_dir() or not out.resolve().parent.is_dir()):
         raise DataError(f"--out {out} is not a file in an existing folder; make the folder or name another file.")
-
-
-def check_figure(figure: Path | None) -> None:
-    """Refuse a picture that cannot be drawn before minutes are spent."""
-    if figure is None:
-        return
-    try:
-        from matplotlib.backend_bases import FigureCanvasBase
-    except ImportError:
-        raise MissingDependency("pictures need matplotlib; run pip install 'memflux[report]'.") from None
-    kinds = FigureCanvasBase.get_supported_filetypes()
-    if figure.suffix.lower().removeprefix(".") not in kinds:
-        raise InvalidValue(f"--figure {figure} has no ending of a picture; give one of {', '.join(sorted(kinds))}.")
-    if figure.is_dir() or not figure.resolve().parent.is_dir():
-        raise DataError(f"--figure {figure} is not a file in an existing folder; make the folder or name another file.")
-
-
-def draw(figure: "Figure", path: Path) -> None:
-    """Write a picture."""
-    try:
-        figure.savefig(path, dpi=150)
-    except OSError as error:
-        raise DataError(f"{path} cannot be written ({error.strerror}); give another file.") from None
 
 
 @contextmanager
