@@ -20,6 +20,7 @@ from memflux.cli.question import (
     Out,
     Seed,
     Voltage,
+    assigned,
     bar,
     check_out,
     constraints,
