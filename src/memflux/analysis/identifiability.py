@@ -1,9 +1,9 @@
 """Which parameters a curve determines: Fisher information, profile likelihood, and what a further drive would add.
 
 All in coordinates of the unit cube, on which the prior is uniform. Fisher information J^T C^-1 J is that of the
-likelihood with its covariance held (likelihood.py); widths add the prior's variance of 1/12 as one of a normal. The profile
-(Venzon and Moolgavkar, doi 10.2307/2347496; Raue et al., doi 10.1093/bioinformatics/btp358) is the least chi^2 over
-all other parameters; its intervals follow from Wilks' theorem.
+likelihood with its covariance held (likelihood.py), to which the prior adds the inverse of its variance of 1/12. The
+profile (Venzon and Moolgavkar, doi 10.2307/2347496; Raue et al., doi 10.1093/bioinformatics/btp358) is the least chi^2
+over all other parameters; its intervals follow from Wilks' theorem.
 """
 
 import dataclasses
@@ -65,7 +65,7 @@ class Identifiability(AbstractResult):
     band: bool  # whether the predictor's own error is in the likelihood
     fisher: Float[np.ndarray, "F F"]
     covariance: Float[np.ndarray, "F F"]  # with the prior
-    width: Float[np.ndarray, " F"]  # standard deviation with the prior, over that of the prior
+    width: Float[np.ndarray, " F"]  # standard deviation over that of the prior: of the profile, or of `covariance`
     correlation: Float[np.ndarray, "F F"]
     information: Float[np.ndarray, " F"]
     directions: Float[np.ndarray, "F F"]
@@ -105,7 +105,7 @@ def identify(
     covariance = _with_prior(fisher)
     information, directions = np.linalg.eigh(fisher)
     profiles = _profiles(likelihood, best, covariance) if profile else None
-    width = _widths(covariance)
+    width = _widths(covariance) if profiles is None else profiles.width
     further = _further(predictor, section, best, fisher, noise, scale)
     return Identifiability(
         space=space.name,
@@ -202,6 +202,7 @@ class _Profiles(NamedTuple):
     rise: Float[np.ndarray, "F G"]
     low: Float[np.ndarray, " F"]
     high: Float[np.ndarray, " F"]
+    width: Float[np.ndarray, " F"]  # of a normal with these intervals, over that of the prior
 
 
 def _profiles(likelihood: Likelihood, best: np.ndarray, covariance: np.ndarray) -> _Profiles:
@@ -223,7 +224,8 @@ def _profiles(likelihood: Likelihood, best: np.ndarray, covariance: np.ndarray) 
     rise = np.where(np.isfinite(values), np.maximum(values - least, 0.0), np.nan)
     limits = np.array([_interval(*row) for row in zip(grid, rise, best, strict=True)])
     low, high = section.values(limits.T)
-    return _Profiles(section.values(grid.T).T, rise, low, high)
+    width = (limits[:, 1] - limits[:, 0]) / (2.0 * np.sqrt(INTERVAL * PRIOR_VARIANCE))
+    return _Profiles(section.values(grid.T).T, rise, low, high, np.minimum(width, 1.0))
 
 
 def _interval(grid: np.ndarray, rise: np.ndarray, best: float) -> tuple[float, float]:

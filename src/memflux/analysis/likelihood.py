@@ -97,7 +97,9 @@ class Likelihood:
         """Whitened differences: their sum of squares is chi^2. NaN where there is no answer."""
         return self._whitened(self.curves(point) - self.target)
 
-    def linearised(self, point: Float[np.ndarray, "B F"]) -> tuple[Float[np.ndarray, "B S"], Float[np.ndarray, "B S F"]]:
+    def linearised(
+        self, point: Float[np.ndarray, "B F"]
+    ) -> tuple[Float[np.ndarray, "B S"], Float[np.ndarray, "B S F"]]:
         """Residuals and their derivatives by the coordinates, by differences in one call of the predictor."""
         rows, size = point.shape
         moves = STEP * np.concatenate([np.zeros((1, size)), np.eye(size), -np.eye(size)])

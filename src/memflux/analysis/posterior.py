@@ -21,9 +21,11 @@ from memflux.contracts import CurveCost, Predictor
 from memflux.errors import InvalidValue, check_integer
 from memflux.space import Space
 
+# Differences of walkers (doi 10.1007/s11222-006-8769-1) and snookers: half the autocorrelation of the stretch move.
+MOVES = [(emcee.moves.DEMove(), 0.8), (emcee.moves.DESnookerMove(), 0.2)]
 SPREAD = 1.0  # deviations of the first walkers around the most probable device
 KEPT = 4000  # samples at most
-LONG = 50.0  # autocorrelation times that a chain should have
+LONG = 10.0  # autocorrelation times that every chain should have
 BLOCK = 20  # steps between two reports of progress
 
 
@@ -63,8 +65,8 @@ def posterior(
     space: Space,
     cost: CurveCost,
     found: Identifiability,
-    walkers: int = 64,
-    steps: int = 1500,
+    walkers: int = 256,
+    steps: int = 400,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Posterior:
@@ -82,7 +84,7 @@ def posterior(
     seed = check_integer("seed", seed, low=0, high=2**63 - 1)
     likelihood = likelihood_of(predictor, space, cost, found)
     start = _start(likelihood, found, walkers, np.random.default_rng(seed))
-    sampler = emcee.EnsembleSampler(walkers, len(found.names), likelihood, vectorize=True)
+    sampler = emcee.EnsembleSampler(walkers, len(found.names), likelihood, moves=MOVES, vectorize=True)
     # emcee would draw its own state from the global generator
     sampler.random_state = np.random.RandomState(np.random.MT19937(np.random.SeedSequence(seed))).get_state()
     first = steps // 4
@@ -110,7 +112,9 @@ def _result(
 ) -> Posterior:
     chain = sampler.get_chain(discard=first)
     steps, walkers, size = chain.shape
-    autocorrelation = float(np.max(sampler.get_autocorr_time(discard=first, tol=0)))
+    with np.errstate(invalid="ignore"):  # of a walker that never moved
+        slowest = np.max(sampler.get_autocorr_time(discard=first, tol=0))
+    autocorrelation = float(slowest) if np.isfinite(slowest) else float(steps)
     flat = chain.reshape(-1, size)
     kept = flat[np.linspace(0, len(flat) - 1, min(KEPT, len(flat))).astype(int)]
     deviation = flat.std(axis=0)
@@ -140,6 +144,11 @@ def _result(
             *verdict.misfit(found.chi2 / max(found.samples - size, 1), found.scale, found.band),
             *verdict.widths(found.names, width),
             *verdict.combinations(found.names, correlation, width, information, directions),
+            *(
+                verdict.no_further()
+                if found.drive is None or found.drive_width is None
+                else verdict.further(found.names, width, found.drive, np.array(found.drive_width))
+            ),
             *verdict.chain(steps, autocorrelation, LONG),
         ),
     )

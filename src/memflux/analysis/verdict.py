@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
+from scipy.sparse.csgraph import connected_components
 
 DETERMINED, CONSTRAINED = 0.1, 0.5  # posterior over prior deviation
 TIED = 0.9  # correlation above which two parameters are known in combination alone
@@ -42,14 +43,14 @@ def combinations(
     directions: Float[np.ndarray, "F F"],
 ) -> tuple[str, ...]:
     """Pairs that are tied, and the combinations that the curve knows best and least."""
-    size, said = len(names), []
-    for i in range(size):
-        for j in range(i + 1, size):
-            if abs(correlation[i, j]) > TIED and max(width[i], width[j]) > DETERMINED:
-                said.append(
-                    f"{names[i]} and {names[j]} are known in combination alone (correlation {correlation[i, j]:.2f})."
-                )
-    if size > 1:
+    said = []
+    loose = np.maximum(width[:, None], width) > DETERMINED
+    for group in _groups((np.abs(correlation) > TIED) & loose):
+        pairs = np.abs(correlation[np.ix_(group, group)])[np.triu_indices(len(group), 1)]
+        tied = f"{pairs.min():.2f} to {pairs.max():.2f}" if pairs.size > 1 else f"{pairs[0]:.2f}"
+        together = ", ".join(names[k] for k in group[:-1]) + f" and {names[group[-1]]}"
+        said.append(f"{together} are known in combination alone (correlation of magnitude {tied}).")
+    if len(names) > 1:
         for k, word in ((-1, "best"), (0, "least")):
             length = f"± {1 / np.sqrt(information[k]):.2g}" if information[k] > 1.0 else "unknown"
             said.append(f"Known {word}: {_direction(names, directions[:, k])} ({length}, in parts of the ranges).")
@@ -78,9 +79,7 @@ def further(
     loose = [k for k in range(len(names)) if width[k] > DETERMINED]
     if not loose:
         return (f"No further sweep is needed; the one with {sweep} would tell most.",)
-    gains = ", ".join(
-        f"{names[k]} from ± {width[k] * DEVIATION:.2g} to ± {after[k] * DEVIATION:.2g}" for k in loose
-    )
+    gains = ", ".join(f"{names[k]} from ± {width[k] * DEVIATION:.2g} to ± {after[k] * DEVIATION:.2g}" for k in loose)
     return (f"A further sweep with {sweep} would narrow {gains} of the range.",)
 
 
@@ -100,6 +99,13 @@ def chain(steps: int, autocorrelation: float, long: float) -> tuple[str, ...]:
         f"The chains of {steps} steps are short of {long:g} autocorrelation times ({autocorrelation:.3g} steps): "
         "ask for more steps before trusting the tails.",
     )
+
+
+def _groups(tied: Bool[np.ndarray, "F F"]) -> list[list[int]]:
+    """Parameters that are tied to each other, directly or through others."""
+    count, labels = connected_components(tied & ~np.eye(len(tied), dtype=bool), directed=False)
+    members = [np.flatnonzero(labels == k).tolist() for k in range(count)]
+    return [group for group in members if len(group) > 1]
 
 
 def _direction(names: Sequence[str], weights: Float[np.ndarray, " F"]) -> str:
