@@ -123,7 +123,7 @@ def _out_and_back(drive: Waveform) -> bool:
     shape = drive.at(PHASES)[1]
     directions = np.sign(np.diff(shape[_turns(shape)])).tolist()
     near = 1e-6 * np.ptp(shape)
-    return directions == [1.0, -1.0, 1.0] and abs(shape[0]) < near and abs(shape[-1]) < near
+    return directions == [1.0, -1.0, 1.0] and bool(np.abs(shape[[0, -1]]).max() < near)
 
 
 def _untangled(path: str | Path, columns: dict[str, np.ndarray], wanted: np.ndarray) -> list[np.ndarray]:
