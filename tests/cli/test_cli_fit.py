@@ -43,7 +43,18 @@ def curve(monkeypatch, tmp_path):
 
 
 def test_everything_at_once(curve, tmp_path):
-    words = ("--verify", 2, "--profile", "--posterior", "--steps", 20, "--fix", "vacancy_offset=0.3")
+    words = (
+        "--verify",
+        2,
+        "--profile",
+        "--posterior",
+        "--steps",
+        20,
+        "--fix",
+        "vacancy_offset=0.3",
+        "--fix",
+        "barrier_left=0.1",
+    )
     files = ("--out", tmp_path / "f.json", "--figure", tmp_path / "f.png")
     result = run("fit", curve, *SMALL, *words, *files, "--json")
     assert result.exit_code == 0, result.output
@@ -81,7 +92,7 @@ def test_a_curve_sorted_by_voltage_is_fitted_in_every_order(curve, tmp_path):
         (("--figure", "f.txt"), "is no picture"),
         (("--verify", -1), "verify = -1"),
         (("--noise", -1), "relative = -1"),
-        (("--posterior", "--steps", 1), "steps = 1"),
+        (("--steps", 1), "steps = 1"),
     ],
 )
 def test_bad_options_are_one_sentence(curve, words, message):

@@ -73,6 +73,7 @@ def fit(
     if figure is not None and figure.suffix not in PICTURES:
         raise InvalidValue(f"--figure {figure} is no picture; end its name in {', '.join(PICTURES)}.")
     check_integer("verify", verify, low=0, high=10_000)
+    check_integer("steps", steps, low=20, high=1_000_000)
     level = Noise(relative=noise)
     predictor, where = asked(model, url, name, token_file, space)
     drive, held = _known(where, _fixed(fix or []))
