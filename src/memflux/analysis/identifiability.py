@@ -74,7 +74,7 @@ class Identifiability(AbstractResult):
     low: Float[np.ndarray, " F"] | None
     high: Float[np.ndarray, " F"] | None
     drive: dict[str, float] | None  # of the further sweep that tells most; None where there is no choice
-    drive_width: tuple[float, ...] | None  # `width` after it
+    drive_width: tuple[float, ...] | None  # of `covariance` after it
     verdict: tuple[str, ...]
 
 
@@ -105,7 +105,7 @@ def identify(
     covariance = _with_prior(fisher)
     information, directions = np.linalg.eigh(fisher)
     profiles = _profiles(likelihood, best, covariance) if profile else None
-    width = _widths(covariance) if profiles is None else profiles.width
+    width = widths_of(covariance) if profiles is None else profiles.width
     further = _further(predictor, section, best, fisher, noise, scale)
     return Identifiability(
         space=space.name,
@@ -136,7 +136,7 @@ def identify(
             *verdict.widths(section.names, width),
             *verdict.combinations(section.names, correlation_of(covariance), width, information, directions),
             *verdict.others(peaks.others, best),
-            *(verdict.further(section.names, width, *further) if further else verdict.no_further()),
+            *(verdict.further(section.names, widths_of(covariance), *further) if further else verdict.no_further()),
         ),
     )
 
@@ -152,6 +152,11 @@ def correlation_of(covariance: Float[np.ndarray, "F F"]) -> Float[np.ndarray, "F
     """Correlation coefficients of a covariance."""
     deviation = np.sqrt(np.diag(covariance))
     return covariance / np.outer(deviation, deviation)
+
+
+def widths_of(covariance: Float[np.ndarray, "F F"]) -> Float[np.ndarray, " F"]:
+    """Standard deviations over that of the prior."""
+    return np.sqrt(np.diag(covariance) / PRIOR_VARIANCE)
 
 
 class _Peaks(NamedTuple):
@@ -191,10 +196,6 @@ def _fisher(likelihood: Likelihood, point: np.ndarray) -> Float[np.ndarray, "F F
 
 def _with_prior(fisher: Float[np.ndarray, "F F"]) -> Float[np.ndarray, "F F"]:
     return np.linalg.inv(fisher + np.eye(len(fisher)) / PRIOR_VARIANCE)
-
-
-def _widths(covariance: Float[np.ndarray, "F F"]) -> Float[np.ndarray, " F"]:
-    return np.sqrt(np.diag(covariance) / PRIOR_VARIANCE)
 
 
 class _Profiles(NamedTuple):
@@ -267,7 +268,7 @@ def _further(
         return None
     values = found[1].space.values(found[1].whole(best[None]))[0]
     drive = {name: float(values[found[1].space.names.index(name)]) for name in chosen}
-    return _Further(drive, _widths(found[2]))
+    return _Further(drive, widths_of(found[2]))
 
 
 def _expected(

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from memflux.analysis import verdict
-from memflux.analysis.identifiability import Identifiability, likelihood_of
+from memflux.analysis.identifiability import Identifiability, likelihood_of, widths_of
 from memflux.analysis.likelihood import Likelihood
 from memflux.analysis.points import Section
 from memflux.analysis.results import AbstractResult
@@ -147,7 +147,7 @@ def _result(
             *(
                 verdict.no_further()
                 if found.drive is None or found.drive_width is None
-                else verdict.further(found.names, width, found.drive, np.array(found.drive_width))
+                else verdict.further(found.names, widths_of(found.covariance), found.drive, np.array(found.drive_width))
             ),
             *verdict.chain(steps, autocorrelation, LONG),
         ),
