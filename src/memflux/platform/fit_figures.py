@@ -22,13 +22,13 @@ def fit(result: FitResult, exact: Float[np.ndarray, " T"] | None = None) -> Figu
     """Target and best curve, in amperes and as magnitudes; `exact` [A] is the best device solved again."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9.0, 3.8), layout="constrained")
-        axes = figure.subplots(1, 2)
+        axes = list(figure.subplots(1, 2))
         factor, unit = ampere_scale(result.target, result.prediction)
-        for ax, seen in zip(axes, (np.asarray, np.abs), strict=True):
-            ax.plot(result.voltage, factor * seen(result.target), "o", color=MUTED, markersize=3.5, label="curve")
-            ax.plot(result.voltage, factor * seen(result.prediction), color=MODEL, label="fitted")
+        for ax, sizes in zip(axes, (False, True), strict=True):
+            _curve(ax, result.voltage, factor * result.target, sizes, "curve", MUTED, "o")
+            _curve(ax, result.voltage, factor * result.prediction, sizes, "fitted", MODEL, "-")
             if exact is not None:
-                ax.plot(result.voltage, factor * seen(exact), "--", color=ACCENT, label="solved again")
+                _curve(ax, result.voltage, factor * exact, sizes, "solved again", ACCENT, "--")
             ax.set_xlabel("voltage / V")
         top = factor * np.abs(result.target).max()
         axes[0].set_ylabel(f"current / {unit}")
@@ -37,6 +37,10 @@ def fit(result: FitResult, exact: Float[np.ndarray, " T"] | None = None) -> Figu
         figure.suptitle(f"{result.space}: cost {result.cost:.3g}{error}", fontsize=9.5, fontweight="bold", color=INK)
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
+
+
+def _curve(ax: Axes, voltage: np.ndarray, current: np.ndarray, sizes: bool, name: str, color: str, style: str) -> None:
+    ax.plot(voltage, np.abs(current) if sizes else current, style, color=color, markersize=3.5, label=name)
 
 
 def profiles(found: Identifiability, space: Space) -> Figure:
@@ -71,9 +75,9 @@ def corner(drawn: Posterior, space: Space) -> Figure:
     parameters = [_parameter(space, name) for name in drawn.names]
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(1.75 * size + 0.6, 1.75 * size + 0.4), layout="constrained")
-        axes = figure.subplots(size, size, squeeze=False)
-        for row, column in np.ndindex(size, size):
-            ax = axes[row, column]
+        axes = list(np.ravel(figure.subplots(size, size)))
+        for k, ax in enumerate(axes):
+            row, column = divmod(k, size)
             if column > row:
                 ax.set_axis_off()
             elif column == row:
@@ -82,7 +86,7 @@ def corner(drawn: Posterior, space: Space) -> Figure:
                 ax.plot(drawn.samples[:, column], drawn.samples[:, row], ".", color=ACCENT, markersize=2, alpha=0.25)
                 _scaled(ax, parameters[column])
                 _scaled(ax, parameters[row], upright=True)
-            ax.tick_params(labelsize=7, labelbottom=row == size - 1, labelleft=0 <= column < row and column == 0)
+            ax.tick_params(labelsize=7, labelbottom=row == size - 1, labelleft=column == 0 < row)
             ax.tick_params(axis="x", which="both", rotation=45)
             if row == size - 1:
                 ax.set_xlabel(_named(parameters[column]), fontsize=8)
