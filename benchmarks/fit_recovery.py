@@ -58,7 +58,7 @@ class Outcome(NamedTuple):
 def solved(quick: bool) -> Iterator[Row]:
     """solved curves: coverage of the 90 % posterior"""
     devices, drive, traces = published.tests(NAME)
-    rows = np.flatnonzero(traces.ok)[: 16 if quick else SOLVED]
+    rows = np.flatnonzero(traces.ok)[: 8 if quick else SOLVED]
     truth = SPACE.coordinates(devices[rows], drive[rows])
     curves = traces.on_grid(Surrogate.load(NAME).samples).cycle(-1).current[rows]
     outcomes = _outcomes(
@@ -83,13 +83,13 @@ def solved(quick: bool) -> Iterator[Row]:
 
 def own(quick: bool) -> Iterator[Row]:
     """the surrogate's own curves: uniform ranks"""
-    count = 24 if quick else OWN
+    count = 8 if quick else OWN
     devices, drive = SPACE.sample(count, SEED)
     curves = Surrogate.load(NAME)(devices, drive).cycle(-1).current
     truth = SPACE.coordinates(devices, drive)
     outcomes = _outcomes([Task(c, t, SEED + k, exact=True) for k, (c, t) in enumerate(zip(curves, truth, strict=True))])
     ranks = np.array([o.rank for o in outcomes])
-    bins = 4 if quick else BINS
+    bins = 2 if quick else BINS
     for k, name in enumerate(SPACE.names):
         counts = np.histogram(ranks[:, k], bins, (0, DRAWS + 1))[0]
         note = f"mean rank {ranks[:, k].mean() / DRAWS:.3f} of 0.5"
