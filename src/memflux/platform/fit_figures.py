@@ -22,7 +22,7 @@ def fit(result: FitResult, exact: Float[np.ndarray, " T"] | None = None) -> Figu
     """Target and best curve, in amperes and as magnitudes; `exact` [A] is the best device solved again."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9.0, 3.8), layout="constrained")
-        axes = list(figure.subplots(1, 2))
+        axes = list(np.ravel(figure.subplots(1, 2)))
         factor, unit = ampere_scale(result.target, result.prediction)
         for ax, sizes in zip(axes, (False, True), strict=True):
             _curve(ax, result.voltage, factor * result.target, sizes, "curve", MUTED, "o")
