@@ -112,7 +112,7 @@ class Likelihood:
     def __call__(self, point: Float[np.ndarray, "B F"]) -> Float[np.ndarray, " B"]:
         """Log-likelihood but for a constant; minus infinity outside the cube or its rule, and without an answer."""
         value = np.full(len(point), -np.inf)
-        inside: np.ndarray = ((point >= 0.0) & (point <= 1.0)).all(axis=1)
+        inside = np.all((point >= 0.0) & (point <= 1.0), axis=1)
         inside[inside] = self.section.space.allowed(self.section.whole(point[inside]))
         if inside.any():
             chi2 = (self.residuals(point[inside]) ** 2).sum(axis=1)
