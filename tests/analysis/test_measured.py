@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from memflux.analysis.measured import read_curve
+from memflux.analysis.measured import read_curve, read_curves
 from memflux.compact import CompactModel
 from memflux.errors import InvalidValue
 from memflux.space import Space
@@ -129,3 +129,65 @@ def test_missing_binary_unsorted_and_batched(tmp_path):
         read_curve(path, DRIVE, SAMPLES)
     with pytest.raises(InvalidValue, match="one drive"):
         read_curve(path, Triangle(amplitude=np.ones(3), period=1.0), SAMPLES)
+
+
+@pytest.mark.parametrize(
+    ("header", "factor"),
+    [("V (V),I (uA)", 1e-6), ("voltage [mV],current [A]", 1e-3), ("v_V,i_nA", 1e-9), ("V/V,|I|/mA", 1e-3)],
+)
+def test_units_of_the_header_count(tmp_path, header, factor):
+    path = record(tmp_path / "c.csv", header=header)
+    drive = DRIVE
+    lines = path.read_text().splitlines()
+    wanted = WANTED * factor
+    if "mV" in header:
+        drive, wanted = Triangle(amplitude=0.01, period=8.0, cycles=2), WANTED
+    path.write_text("\n".join(lines))
+    np.testing.assert_allclose(read_curve(path, drive, SAMPLES), wanted, atol=5e-9 * max(wanted.max() / 1e-6, 1e-12))
+
+
+@pytest.mark.parametrize("header", ["V (V),I (A/m^2)", "V (V),current density", "V (A),I (A)"])
+def test_units_that_are_not_known_are_refused(tmp_path, header):
+    with pytest.raises(InvalidValue, match=r"is in .*; give it in"):
+        read_curve(record(tmp_path / "c.csv", header=header), DRIVE, SAMPLES)
+
+
+def passive(phase):
+    """|I| of a device whose way out is the branch of smaller magnitude above 0 V and of larger below."""
+    voltage = DRIVE.at(phase)[1]
+    out = np.where(phase < 0.5, phase <= 0.25, phase > 0.75)  # where the magnitude is the smaller one
+    return voltage, 1e-6 * np.abs(voltage) ** 1.5 * np.where(out, 1.0, 3.0)
+
+
+def test_a_lost_sign_is_that_of_the_voltage(tmp_path):
+    phase = np.linspace(0.0, 1.0, 801)
+    voltage, size = passive(phase)
+    np.savetxt(tmp_path / "c.csv", np.stack([voltage, size], axis=1), delimiter=",")
+    target = read_curve(tmp_path / "c.csv", DRIVE, SAMPLES)
+    wanted = DRIVE.at(np.arange(SAMPLES + 1) / SAMPLES)[1]
+    inside = np.abs(wanted) > 1.0
+    assert (np.sign(target) == np.sign(wanted))[inside].all()
+
+
+def test_interleaved_branches_are_told_apart_and_given_in_every_order(tmp_path):
+    voltage, size = passive(np.linspace(0.0, 1.0, 801))
+    order = np.argsort(voltage, kind="stable")
+    np.savetxt(tmp_path / "c.dat", np.stack([voltage, size], axis=1)[order])
+    curves = read_curves(tmp_path / "c.dat", DRIVE, SAMPLES)
+    assert len(curves) == 4
+    wanted, known = passive(np.arange(SAMPLES + 1) / SAMPLES)
+    inside = (np.abs(wanted) > 0.5) & (np.abs(wanted) < 9.5)
+    off = [np.abs(np.abs(curve) / np.where(known > 0, known, 1.0) - 1.0)[inside].max() for curve in curves]
+    assert int(np.argmin(off)) == 1  # smaller on the way up, larger on the way down
+    assert off[1] < 0.02
+    assert min(off[0], off[2], off[3]) > 0.5
+    assert all((np.sign(curve) == np.sign(wanted)).all() for curve in curves)
+    with pytest.raises(InvalidValue, match="put in order in 4 ways"):
+        read_curve(tmp_path / "c.dat", DRIVE, SAMPLES)
+
+
+def test_interleaved_branches_need_both_signs(tmp_path):
+    voltage = np.concatenate([np.linspace(0, 10, 200), [-9.9, -10.0]])
+    np.savetxt(tmp_path / "c.dat", np.stack([np.sort(voltage), np.abs(np.sort(voltage))], axis=1))
+    with pytest.raises(InvalidValue, match="2 points on one side of 0 V"):
+        read_curves(tmp_path / "c.dat", DRIVE, SAMPLES)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from memflux.analysis.points import held, spread
+from memflux.analysis.points import Section, spread
 from memflux.device import Device
 from memflux.errors import InvalidValue
 from memflux.space import Parameter, Space
@@ -36,12 +36,12 @@ def test_an_impossible_rule_is_an_error():
 
 def test_held_points_are_where_their_values_are():
     space = Space.preset("5d-parametric")
-    point = held(space, {"mobility_vacancy": 1e-14, "barrier_left": 0.05})
+    point = Section.of(space, {"mobility_vacancy": 1e-14, "barrier_left": 0.05}).base
     values = space.values(point[None])[0]
     assert values[space.names.index("mobility_vacancy")] == pytest.approx(1e-14)
     assert point[space.names.index("barrier_left")] == 0.0
     assert point[space.names.index("barrier_right")] == 0.5
     with pytest.raises(InvalidValue, match="barrier_left = 1 eV"):
-        held(space, {"barrier_left": 1.0})
+        Section.of(space, {"barrier_left": 1.0})
     with pytest.raises(InvalidValue, match="'barrier' is not a parameter of the space"):
-        held(space, {"barrier": 1.0})
+        Section.of(space, {"barrier": 1.0})

@@ -126,7 +126,7 @@ def test_a_space_that_varies_the_drive_needs_the_drive(stand, curve):
         (("pareto", "--objective", "symmetry:low", "--objective", "on_off_ratio:max"), "sense of symmetry"),
         (("pareto", "--population", 1), "population = 1"),
         (("fit", "none.csv"), "none.csv cannot be read"),
-        (("fit", "CURVE", "--fix", "period"), "--fix period is not PARAMETER=NUMBER"),
+        (("fit", "CURVE", "--fix", "period"), "--fix period does not end in =NUMBER"),
         (("fit", "CURVE", "--fix", "period=4"), "period = 4 is not what space '5d-parametric' is for (8)"),
         (("fit", "CURVE", "--fix", "lenght=4"), "'lenght' is not a parameter of the space"),
         (("fit", "CURVE", "--fix", "vacancy_offset=4"), "vacancy_offset = 4 eV is out of range"),

@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from memflux.analysis.descent import Found, adam, quasi_newton
-from memflux.analysis.points import spread
+from memflux.analysis.points import Section, spread
 from memflux.analysis.results import AbstractResult
 from memflux.contracts import CurveCost, Differentiable
-from memflux.errors import InvalidValue, SolveFailed, check_integer, check_names, check_number
+from memflux.errors import InvalidValue, SolveFailed, check_integer
 from memflux.metrics import nmae
 from memflux.space import Space
 
@@ -58,8 +58,8 @@ def fit_curve(
     model: Differentiable,
     space: Space,
     cost: CurveCost,
-    starts: int = 256,
-    iterations: int = 120,
+    starts: int = 500,
+    iterations: int = 40,
     polish: int = 80,
     fixed: Mapping[str, float] | None = None,
     seed: int = 0,
@@ -77,7 +77,7 @@ def fit_curve(
     polish = check_integer("polish", polish, low=1, high=100_000)
     seed = check_integer("seed", seed, low=0, high=2**63 - 1)
     problem = _Problem(model, space, cost, dict(fixed or {}), iterations + polish, progress)
-    unit = spread(space, starts, seed)[:, problem.free]
+    unit = spread(space, starts, seed)[:, problem.section.free]
     coarse = adam(problem, unit, iterations, seed)
     best = np.argsort(coarse.values, kind="stable")[:POLISHED]
     fine = quasi_newton(problem, coarse.points[best], polish)
@@ -99,49 +99,28 @@ class _Problem:
         calls: int,
         progress: Callable[[int, int], None] | None,
     ) -> None:
-        self.model, self.space, self.cost, self.fixed = model, space, cost, fixed
-        self.base = _coordinates(space, fixed)
-        self.free: Bool[np.ndarray, " P"] = np.array([name not in fixed for name in space.names])
-        wanted = [name for name in space.names if name not in fixed]
-        if not wanted:
-            raise InvalidValue("every parameter is fixed; leave at least one to fit.")
-        if unknown := [name for name in wanted if name not in model.parameters]:
+        self.model, self.space, self.cost = model, space, cost
+        self.section = Section.of(space, fixed)
+        if unknown := [name for name in self.section.names if name not in model.parameters]:
             raise InvalidValue(
                 f"the model has no gradient for {', '.join(unknown)}; fix {'it' if len(unknown) == 1 else 'them'}, "
                 f"or fit in a space of {', '.join(model.parameters)}."
             )
-        self.columns = [model.parameters.index(name) for name in wanted]
+        self.columns = [model.parameters.index(name) for name in self.section.names]
         self.calls = self.evaluations = 0
         self.expected, self.progress = calls, progress
 
-    def whole(self, free: np.ndarray) -> np.ndarray:
-        """Points of the whole cube [S, P] from free coordinates [S, F]."""
-        unit = np.tile(self.base, (len(free), 1))
-        unit[:, self.free] = free
-        return unit
-
     def __call__(self, free: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Cost [S], NaN where the rule of the space refuses, and gradient [S, F] by the free coordinates."""
-        unit = self.whole(free)
+        unit = self.section.whole(free)
         value, gradient = self.model.value_and_gradient(*self.space.build(unit), self.cost)
         self.calls += 1
         self.evaluations += len(free)
         if self.progress is not None:
             self.progress(self.calls, self.expected)
-        slope = _stretch(self.space, unit)[:, self.free]
+        slope = _stretch(self.space, unit)[:, self.section.free]
         value = np.where(self.space.allowed(unit), value, np.nan)
         return value.astype(np.float64), np.asarray(gradient, dtype=np.float64)[:, self.columns] * slope
-
-
-def _coordinates(space: Space, fixed: dict[str, float]) -> np.ndarray:
-    """Where the fixed parameters lie in the unit cube, [P]; the middle for the others."""
-    check_names("parameter of the space", fixed, space.names)
-    base = np.full(len(space.names), 0.5)
-    for k, p in enumerate(space.parameters):
-        if p.name in fixed:
-            v = check_number(p.name, fixed[p.name], low=p.low, high=p.high, unit=p.unit)
-            base[k] = np.log(v / p.low) / np.log(p.high / p.low) if p.log else (v - p.low) / (p.high - p.low)
-    return base
 
 
 def _stretch(space: Space, unit: np.ndarray) -> np.ndarray:
@@ -154,7 +133,7 @@ def _stretch(space: Space, unit: np.ndarray) -> np.ndarray:
 def _result(problem: _Problem, found: Found, seed: int) -> FitResult:
     space, cost = problem.space, problem.cost
     order = np.argsort(found.values, kind="stable")
-    unit, costs = problem.whole(found.points)[order], found.values[order]
+    unit, costs = problem.section.whole(found.points)[order], found.values[order]
     points = space.values(unit)
     alike = costs <= ALIKE * costs[0]
     curve = problem.model(*space.build(unit[:1])).cycle(cost.cycle)
@@ -162,7 +141,7 @@ def _result(problem: _Problem, found: Found, seed: int) -> FitResult:
     return FitResult(
         space=space.name,
         names=space.names,
-        fixed=tuple(name for name in space.names if name in problem.fixed),
+        fixed=problem.section.fixed,
         parameters={name: float(value) for name, value in zip(space.names, points[0], strict=True)},
         cost=float(costs[0]),
         cost_kind=cost.kind,

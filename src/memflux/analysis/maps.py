@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from memflux.analysis import quantities as asking
-from memflux.analysis.points import held, spread
+from memflux.analysis.points import Section, spread
 from memflux.analysis.quantities import Quantity, at_points, label
 from memflux.analysis.results import AbstractResult
 from memflux.contracts import Predictor
@@ -162,7 +162,7 @@ class _Others(NamedTuple):
             raise InvalidValue(f"{both[0]} is an axis and has a fixed value; leave one of the two out.")
         seed = check_integer("seed", seed, low=0, high=2**63 - 1)
         draws = check_integer("draws", draws, low=1, high=MOST_DRAWS)
-        point = held(space, fixed)[None]
+        point = Section.of(space, fixed).base[None]
         value = dict(zip(space.names, space.values(point)[0].tolist(), strict=True)) | fixed
         free = [name for name in space.names if name not in axes and name not in fixed]
         columns = [space.names.index(name) for name in axes]

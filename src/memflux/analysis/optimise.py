@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from memflux.analysis.constraint import Constraint
 from memflux.analysis.differential_evolution import Population, evolve
-from memflux.analysis.points import held, spread
+from memflux.analysis.points import Section, spread
 from memflux.analysis.quantities import Quantity, at_points, label
 from memflux.analysis.results import AbstractResult
 from memflux.contracts import Predictor
@@ -94,7 +94,7 @@ def optimise(
     generations = check_integer("generations", generations, low=1, high=100_000)
     seed = check_integer("seed", seed, low=0, high=2**63 - 1)
     problem = _Problem(predictor, space, targets, constraints, dict(fixed or {}), generations + 1, progress)
-    start = spread(space, population, seed)[:, problem.free]
+    start = spread(space, population, seed)[:, problem.section.free]
     found = evolve(problem, start, generations, seed)
     if found.violations[0] > 0:
         raise SolveFailed(problem.why_none(found))
@@ -117,10 +117,7 @@ class _Problem:
         if not targets:
             raise InvalidValue("there is no target; give one or more.")
         self.predictor, self.space, self.fixed = predictor, space, fixed
-        self.base = held(space, fixed)
-        self.free = np.array([name not in fixed for name in space.names])
-        if not self.free.any():
-            raise InvalidValue("every parameter is fixed; leave at least one to optimise.")
+        self.section = Section.of(space, fixed)
         self.quantities = [t.quantity for t in targets] + [c.quantity for c in constraints]
         none = len(constraints)
         self.targets = np.array([t.value for t in targets] + [np.nan] * none)
@@ -130,12 +127,6 @@ class _Problem:
         self.evaluations = self.undefined = self.refused = 0
         self.history: list[float] = []
         self.expected, self.progress = calls, progress
-
-    def whole(self, free: np.ndarray) -> np.ndarray:
-        """Points of the whole cube [N, P] from free coordinates [N, F]."""
-        unit = np.tile(self.base, (len(free), 1))
-        unit[:, self.free] = free
-        return unit
 
     def __call__(self, free: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Costs [N] and violations [N] as `evolve` wants them, both infinite without a value."""
@@ -157,7 +148,7 @@ class _Problem:
 
     def _values(self, free: np.ndarray) -> np.ndarray:
         """Quantities [N, Q]; NaN without a value, and where the rule of the space refuses a device."""
-        unit = self.whole(free)
+        unit = self.section.whole(free)
         allowed = self.space.allowed(unit)
         values = np.full((len(unit), len(self.quantities)), np.nan)
         values[allowed] = at_points(self.predictor, self.space, unit[allowed], self.quantities)
@@ -193,7 +184,8 @@ class _Problem:
             space=self.space.name,
             names=names,
             fixed=tuple(name for name in names if name in self.fixed),
-            parameters=dict(zip(names, self.space.values(self.whole(best))[0].tolist(), strict=True)) | self.fixed,
+            parameters=dict(zip(names, self.space.values(self.section.whole(best))[0].tolist(), strict=True))
+            | self.fixed,
             cost=float(found.costs[0]),
             quantities=tuple(label(q) for q in self.quantities),
             values=values,

@@ -1,13 +1,17 @@
-"""Points of the unit cube from which searches start: evenly spread and allowed by the space, or held at values."""
+"""Points of the unit cube: where searches start, and the part of it in which some parameters are known."""
 
+import dataclasses
 from collections.abc import Mapping
+from typing import Self
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.stats import qmc
 
+from memflux.device import Devices
 from memflux.errors import InvalidValue, check_names, check_number
 from memflux.space import Space
+from memflux.waveform import Waveform
 
 ROUNDS = 64  # times that points are drawn anew before a rule counts as impossible
 
@@ -25,15 +29,55 @@ def spread(space: Space, count: int, seed: int) -> Float[np.ndarray, "S P"]:
     raise InvalidValue(f"space {space.name!r} allows almost no point under its rule {space.rule!r}; widen its ranges.")
 
 
-def held(space: Space, fixed: Mapping[str, float]) -> Float[np.ndarray, " P"]:
-    """Where the parameters with a value in `fixed` (SI, eV) lie in the unit cube; 1/2 for the others.
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Section:
+    """A space of P parameters in which some are fixed; its points are the F free coordinates of the unit cube."""
 
-    Raises InvalidValue for names that the space has not, and for values outside their ranges.
-    """
-    check_names("parameter of the space", fixed, space.names)
-    point = np.full(len(space.names), 0.5)
-    for k, p in enumerate(space.parameters):
-        if p.name in fixed:
-            value = check_number(p.name, fixed[p.name], low=p.low, high=p.high, unit=p.unit)
-            point[k] = np.log(value / p.low) / np.log(p.high / p.low) if p.log else (value - p.low) / (p.high - p.low)
-    return point
+    space: Space
+    base: Float[np.ndarray, " P"]  # where the fixed parameters lie in the unit cube; the middle for the others
+    free: Bool[np.ndarray, " P"]
+
+    @classmethod
+    def of(cls, space: Space, fixed: Mapping[str, float]) -> Self:
+        """The section at the values `fixed` (SI, eV); InvalidValue for unknown names, values outside, none free."""
+        check_names("parameter of the space", fixed, space.names)
+        base = np.full(len(space.names), 0.5)
+        for k, p in enumerate(space.parameters):
+            if p.name in fixed:
+                v = check_number(p.name, fixed[p.name], low=p.low, high=p.high, unit=p.unit)
+                base[k] = np.log(v / p.low) / np.log(p.high / p.low) if p.log else (v - p.low) / (p.high - p.low)
+        free = np.array([name not in fixed for name in space.names])
+        if not free.any():
+            raise InvalidValue("every parameter is fixed; leave at least one free.")
+        return cls(space=space, base=base, free=free)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The free parameters."""
+        return tuple(name for name, free in zip(self.space.names, self.free, strict=True) if free)
+
+    @property
+    def fixed(self) -> tuple[str, ...]:
+        """The others."""
+        return tuple(name for name in self.space.names if name not in self.names)
+
+    def whole(self, point: Float[np.ndarray, "B F"]) -> Float[np.ndarray, "B P"]:
+        """Points of the whole cube."""
+        unit = np.tile(self.base, (len(point), 1))
+        unit[:, self.free] = point
+        return unit
+
+    def values(self, point: Float[np.ndarray, "B F"]) -> Float[np.ndarray, "B F"]:
+        """The free parameters in SI (eV)."""
+        return self.space.values(self.whole(point))[:, self.free]
+
+    def build(self, point: Float[np.ndarray, "B F"]) -> tuple[Devices, Waveform]:
+        """Devices and drive at the points."""
+        return self.space.build(self.whole(point))
+
+    def moved(self, coordinates: Mapping[str, float]) -> Self:
+        """The section with some fixed parameters at other coordinates of the unit cube."""
+        base = self.base.copy()
+        for name, coordinate in coordinates.items():
+            base[self.space.names.index(name)] = coordinate
+        return dataclasses.replace(self, base=base)
