@@ -71,7 +71,7 @@ def test_for_people():
         (("--target", "symmetry=0/0"), "scale of symmetry"),
         (("--target", "symetry=0"), "Did you mean 'symmetry'"),
         (("--at-least", "symmetry"), "--at-least symmetry does not end in =NUMBER"),
-        (("--at-least", "symmetry=0.5", "--at-most", "symmetry=0.4"), "symmetry from 0.5 to 0.4 is no range"),
+        (("--at-least", "symmetry=0.5", "--at-most", "symmetry=0.4"), "low of symmetry = 0.5 is above high = 0.4"),
         (("--at-least", "symmetry=2"), "keeps all constraints, the nearest has symmetry = "),
         (("--fix", "lenght=4"), "'lenght' is not a parameter of the space"),
         (("--out", "/nowhere/x.json"), "not a file in an existing folder"),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from memflux.analysis.quantities import AbstractQuantity, Quantity, evaluate, resolve
+from memflux.analysis.quantities import Quantity, evaluate, resolve
 from memflux.contracts import Predictor
 
 
@@ -14,12 +14,11 @@ def quantity_errors(predictor: Predictor, quantities: Sequence[Quantity]) -> Flo
     """Predicted minus true quantities of N held-out devices; NaN where either is undefined.
 
     Asks `predictor.quantity_errors`, as an endpoint's client has it, or `predictor.held_out`, as a calibrated
-    surrogate has; None where a predictor has neither, or no calibration, or would need code that does not travel.
+    surrogate has; None where a predictor has neither, or no calibration.
     """
     asked = getattr(predictor, "quantity_errors", None)
     if callable(asked):
-        travels = all(isinstance(resolve(q), AbstractQuantity) for q in quantities)
-        return asked(quantities) if travels else None
+        return asked(quantities)
     held_out = getattr(predictor, "held_out", None)
     known = held_out() if callable(held_out) else None
     if known is None:

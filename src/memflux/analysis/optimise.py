@@ -175,7 +175,7 @@ class _Problem:
     def result(self, found: Population, seed: int) -> OptimiseResult:
         """What the best of `found` is like."""
         best = found.points[:1]
-        values = self._values(best)[0]
+        values, where = self._values(best)[0], self.space.values(self.section.whole(best))[0]
         names, none = self.space.names, [np.nan] * (len(self.quantities) - len(self.constraints))
         low, high = (
             [np.nan if (v := getattr(c, end)) is None else v for c in self.constraints] for end in ("low", "high")
@@ -184,8 +184,7 @@ class _Problem:
             space=self.space.name,
             names=names,
             fixed=tuple(name for name in names if name in self.fixed),
-            parameters=dict(zip(names, self.space.values(self.section.whole(best))[0].tolist(), strict=True))
-            | self.fixed,
+            parameters=dict(zip(names, where.tolist(), strict=True)) | self.fixed,
             cost=float(found.costs[0]),
             quantities=tuple(label(q) for q in self.quantities),
             values=values,

@@ -105,6 +105,7 @@ def test_errors_of_quantities_travel(asked):
     assert errors.shape == (100, 2)
     np.testing.assert_allclose(errors, 0.0, atol=1e-12)  # both are ratios
     assert client(Relay(), token=TOKEN).quantity_errors(["symmetry"]) is None
+    assert asked.quantity_errors(["symmetry", lambda traces: traces.current.max(axis=1)]) is None
 
 
 def test_what_cannot_be_verified_is_refused(asked):

@@ -157,8 +157,13 @@ class Client:
         return Numbers(**found, exact=exact)
 
     def quantity_errors(self, names: Sequence[Quantity]) -> Float[np.ndarray, "N Q"] | None:
-        """Predicted minus true quantities of the held-out devices of the model; None where it keeps none."""
-        wanted = tuple(_described(name) for name in names)
+        """Predicted minus true quantities of the held-out devices of the model.
+
+        None where it keeps none, and where a quantity is code, which does not travel.
+        """
+        wanted = tuple(q for q in map(resolve, names) if isinstance(q, AbstractQuantity))
+        if len(wanted) < len(names):
+            return None
         one = self.space.sample(1, seed=0)
         body = self._post("errors", Question(devices=one[0], drive=one[1], quantities=wanted))
         errors = read(body, {"errors": (-1, len(wanted))})["errors"]
