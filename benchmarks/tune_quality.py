@@ -34,7 +34,8 @@ SEEDS = 5
 EPOCHS = {"lstm": 12, "spectral": 60, "hybrid": 12, "neural_ode": 12}  # of a trial
 DATA = {"hybrid": "16d"}
 ARMS = {"TPE + ASHA": ("tpe", "asha"), "random": ("random", "none")}
-FINAL = 3  # trainings of the tuned and of the default settings, of different seeds and 2,500 steps each
+LONG = 500  # epochs of a trial where the winner is compared with the default, whose 2,500 steps are as many epochs
+FINAL = 3  # trainings of the tuned and of the default settings, of different seeds
 PUBLISHED = {"memductance_layers": (0.07, 0.16), "clip": (0.56, 0.20), "activation": (0.01, 0.01)}  # gain, permutation
 
 
@@ -70,13 +71,15 @@ def neural_ode(quick: bool) -> Iterator[Row]:
 
 def winner(quick: bool) -> Iterator[Row]:
     """spectral: tuned beside default, on the test set"""
-    plan = _plan("spectral", "TPE + ASHA", 0, quick)
-    _study(plan, _folder("spectral", "TPE + ASHA", 0, quick))
-    trial = chosen_trial(read(_folder("spectral", "TPE + ASHA", 0, quick))[1])
+    epochs = EPOCHS["spectral"] if quick else LONG
+    plan = _plan("spectral", "TPE + ASHA", 0, quick, epochs)
+    folder = CACHE / f"{'quick-' if quick else ''}spectral-winner"
+    _study(plan, folder)
+    trial = chosen_trial(read(folder)[1])
     data, _ = curves_of(plan)
     count = 1 if quick else FINAL
     default = configured("spectral", {}, len(data.curves))
-    tuned = configured("spectral", {**trial.params}, len(data.curves))
+    tuned = configured("spectral", {**trial.params, "epochs": epochs}, len(data.curves))
     errors = {}
     for name, (config, schedule) in (("default", default), ("tuned", tuned)):
         schedule = dataclasses.replace(schedule, epochs=schedule.epochs_for(len(data.curves)))
@@ -125,13 +128,13 @@ def _studies(model: str, arm: str, seeds: int, quick: bool) -> list[list[FrozenT
     return [read(folder)[1].get_trials() for _, folder in jobs]
 
 
-def _plan(model: str, arm: str, seed: int, quick: bool) -> Plan:
+def _plan(model: str, arm: str, seed: int, quick: bool, epochs: int | None = None) -> Plan:
     sampler, pruner = ARMS[arm]
     name = DATA.get(model, "5d-parametric")
     published.dataset(name, CURVES)
     return Plan(
         model=model, dataset=str(published.CACHE / name), curves=CURVES, samples=SAMPLES, search=model,
-        fixed={"epochs": EPOCHS[model]}, trials=12 if quick else TRIALS, sampler=sampler, pruner=pruner, seed=seed,
+        fixed={"epochs": epochs or EPOCHS[model]}, trials=12 if quick else TRIALS, sampler=sampler, pruner=pruner, seed=seed,
     )  # fmt: skip
 
 
