@@ -134,7 +134,8 @@ def _plan(model: str, arm: str, seed: int, quick: bool, epochs: int | None = Non
     published.dataset(name, CURVES)
     return Plan(
         model=model, dataset=str(published.CACHE / name), curves=CURVES, samples=SAMPLES, search=model,
-        fixed={"epochs": epochs or EPOCHS[model]}, trials=12 if quick else TRIALS, sampler=sampler, pruner=pruner, seed=seed,
+        fixed={"epochs": epochs or EPOCHS[model]}, trials=12 if quick else TRIALS, sampler=sampler, pruner=pruner,
+        seed=seed,
     )  # fmt: skip
 
 
