@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from memflux.contracts import CurveCost
@@ -133,6 +133,11 @@ class Surrogate:
         traces = traces.on_grid(self.samples)
         bands = calibrate(self, devices, drive, traces, self.inputs, coverage, spread, seed)  # type: ignore[arg-type]
         return dataclasses.replace(self, bands=bands, truths=HeldOut.of(self.space, devices, drive, traces))
+
+    def covers(self, devices: Devices, drive: Waveform) -> Bool[np.ndarray, " B"]:
+        """Which devices lie in what it was trained on, as `inside` of its traces says."""
+        devices, drive = devices.resolved(), drive.for_batch(len(devices))
+        return coverage_of(self.space, self.drive, self.samples, devices, drive)[0]
 
     def spread(self, devices: Devices, drive: Waveform) -> Float[np.ndarray, "B T"] | None:
         """Standard deviation among the members of an ensemble [A]; None for a model without members."""

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from compact_served import NAME, CompactServed
 
+from memflux.analysis.quantities import OnOffRatio, Symmetry
 from memflux.errors import InvalidValue
+from memflux.platform.serving import answers as answers_file
 from memflux.platform.serving import desk as desk_file
-from memflux.platform.serving.answers import ROUTES
+from memflux.platform.serving.answers import ROUTES, Model
 from memflux.platform.serving.desk import Busy, Desk, Ticket
 from memflux.platform.serving.wire import ARROW, JSON, Question, encode
 
@@ -142,3 +144,39 @@ def test_places_are_counted():
         with pytest.raises(Busy, match="1 requests are waiting already"), desk.place():
             pass
     assert not desk.full
+
+
+def test_a_meter_that_breaks_costs_nobody_an_answer():
+    class Broken(Tally):
+        def answered(self, *_):
+            raise RuntimeError("no such counter")
+
+    answers, calls = run([ticket(1)[0], ticket(2)[0]], Broken())
+    assert calls == [1, 2]
+    assert [len(answer) for _, answer in answers] == [1, 2]
+
+
+def test_a_route_that_breaks_everything_leaves_nobody_waiting(monkeypatch):
+    def worse(questions):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(desk_file, "together", worse)
+    desk = Desk({NAME: MODEL}, queue=100)
+    waiting = ticket(1)[0]
+    desk._tickets.append(waiting)
+    with pytest.raises(KeyboardInterrupt):
+        desk._work()
+    assert isinstance(waiting.answer.exception(), KeyboardInterrupt)
+
+
+def test_errors_are_found_once_a_quantity_and_forgotten_all_at_once(monkeypatch):
+    class Kept(CompactServed):
+        def held_out(self):
+            devices, drive = self.space.sample(5, seed=9)
+            return devices, drive, self(devices, drive)
+
+    monkeypatch.setattr(answers_file, "REMEMBERED", 2)
+    model = Model(Kept())
+    for k in range(6):
+        assert model.errors([Symmetry(), OnOffRatio(voltage=1.0 + k)]).shape == (5, 2)
+    assert len(model._errors) <= 4

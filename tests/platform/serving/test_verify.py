@@ -8,9 +8,11 @@ from compact_served import NAME, TOKEN, CompactServed
 from test_client import Relay, client
 
 from memflux.compact import CompactModel
+from memflux.contracts import CurveCost
 from memflux.errors import InvalidValue
 from memflux.metrics import symmetry
-from memflux.platform.serving.verify import EXACT
+from memflux.platform.serving.verify import EXACT, check_verifiable
+from memflux.platform.serving.wire import Question
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,6 +87,24 @@ def test_what_lies_outside_is_deferred_to_the_solver(asked, fleet):
     assert (again.half_width[again.inside] >= 0.0).all()
 
 
+def test_an_exact_curve_is_solved_also_where_the_model_gave_none(fleet):
+    class Lost(Banded):
+        def __call__(self, devices, drive):
+            traces = super().__call__(devices, drive)
+            lost = devices.barrier_left > 0.4
+            current = np.where(lost[:, None], np.nan, traces.current)
+            status_class = np.where(lost, "diverged", "solved").astype(object)
+            return dataclasses.replace(traces, current=current, status_class=status_class)
+
+    devices, drive = Banded().space.sample(2, seed=1)
+    devices = devices.replace(barrier_left=np.array([0.1, 0.5]))
+    caller = client(Relay(models={NAME: Lost()}, fleet=fleet), token=TOKEN)
+    found = caller.predict(devices, drive, defer=True)
+    assert found.traces.ok.all()
+    assert np.isfinite(symmetry(found.traces)).all()
+    assert not caller(devices, drive).ok[1]
+
+
 def test_nothing_to_defer_asks_nobody(asked, fleet):
     devices, drive = Banded().space.sample(3, seed=1)
     assert not asked.predict(devices, drive, defer=True).exact.any()
@@ -116,5 +136,9 @@ def test_what_cannot_be_verified_is_refused(asked):
         asked.predict(devices, drive, verify=65)
     with pytest.raises(InvalidValue, match="serve with --solvers"):
         client(Relay(), token=TOKEN).predict(devices, drive, verify=1)
+    cost = CurveCost(kind="curve", target=np.ones(41))
+    question = Question(devices=devices, drive=drive, cost=cost, verify=1)
+    with pytest.raises(InvalidValue, match="gradient cannot be verified"):
+        check_verifiable("gradient", question, Twice())
     with pytest.raises(InvalidValue, match="this model has none"):
         client(Relay(), token=TOKEN).predict(devices, drive, bands="curve")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from memflux.analysis.held_out import half_widths, quantity_errors
 from memflux.analysis.quantities import CURVES_AT_ONCE, QUANTITIES, AbstractQuantity, evaluate
@@ -19,13 +19,14 @@ from memflux.traces import Traces
 from memflux.waveform import Waveform
 
 COVERAGE = 0.95  # of the intervals beside quantities
+OUTSIDE, DOUBT = "outside", "doubt"  # arrays by which devices are chosen for the solvers; they do not travel
 REMEMBERED = 1_000  # quantities whose errors are kept
 
 
 class Served(Protocol):
     """What an endpoint asks of a model; `memflux.training.surrogate.Surrogate` has it.
 
-    It may have `band(devices, drive, kind)` and `held_out()` besides, for intervals.
+    It may have `band(devices, drive, kind)` and `held_out()` besides, for intervals, and `covers(devices, drive)`.
     """
 
     @property
@@ -55,14 +56,19 @@ class Model:
 
     def errors(self, quantities: Sequence[AbstractQuantity]) -> Float[np.ndarray, "N Q"] | None:
         """Errors of quantities on held-out devices; None without any. Found once a quantity."""
-        for quantity in quantities:
-            if quantity not in self._errors:
-                if len(self._errors) >= REMEMBERED:
-                    self._errors.clear()
-                found = quantity_errors(self.served, [quantity])
-                self._errors[quantity] = None if found is None else found[:, 0]
+        if len(self._errors) > REMEMBERED:
+            self._errors.clear()
+        missing = [quantity for quantity in quantities if quantity not in self._errors]
+        found = quantity_errors(self.served, missing) if missing else None
+        for k, quantity in enumerate(missing):
+            self._errors[quantity] = None if found is None else found[:, k]
         columns = [self._errors[quantity] for quantity in quantities]
         return None if any(c is None for c in columns) else np.stack(columns, axis=1)  # type: ignore[arg-type]
+
+    def inside(self, devices: Devices, drive: Waveform) -> Bool[np.ndarray, " B"]:
+        """Which devices lie in what the model was trained on, as its traces say it."""
+        known = getattr(self.served, "covers", self.served.space.contains)
+        return np.asarray(known(devices, drive))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,19 +84,20 @@ class Route:
 def curves(model: Model, question: Question) -> Answer:
     """Currents, with their bands where these are asked for."""
     served, devices, drive = model.served, question.devices, question.drive
-    parts = [served(devices[rows], drive[rows]) for rows in _chunks(len(devices))]
-    arrays: dict[str, np.ndarray] = {
-        "current": np.concatenate([p.current for p in parts]),
-        "status_class": np.concatenate([p.status_class for p in parts]),
-        "status": np.concatenate([p.status for p in parts]),
-    }
-    if all(p.inside is not None for p in parts):
-        arrays["inside"] = np.concatenate([p.inside for p in parts])
+    parts = [_said(served(devices[rows], drive[rows])) for rows in chunks(len(devices))]
+    arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     if question.bands is not None:
         arrays["low"], arrays["high"] = _bands(served, question)
     if question.precision == "float32":
         arrays = {n: a.astype(np.float32) if a.dtype == np.float64 else a for n, a in arrays.items()}
-    return Answer(arrays=arrays, about={"samples": served.samples, "cycles": drive.cycles})
+    about = {"samples": served.samples, "cycles": drive.cycles}
+    return Answer(arrays=arrays | doubts(model, question), about=about)
+
+
+def _said(traces: Traces) -> dict[str, np.ndarray]:
+    """What of traces the drive does not determine."""
+    columns = {name: getattr(traces, name) for name in ("current", "status_class", "status", "inside")}
+    return {name: column for name, column in columns.items() if column is not None}
 
 
 def quantities(model: Model, question: Question) -> Answer:
@@ -101,13 +108,12 @@ def quantities(model: Model, question: Question) -> Answer:
     if not question.quantities:
         raise InvalidValue(f"quantities is empty; ask for one or more of {', '.join(QUANTITIES)}.")
     values = evaluate(model.served, question.devices, question.drive, question.quantities)
-    inside = model.served.space.contains(question.devices, question.drive)
+    inside = model.inside(question.devices, question.drive)
     errors = model.errors(question.quantities)
     half = np.full(values.shape[1], np.nan) if errors is None else half_widths(errors, COVERAGE)
-    return Answer(
-        arrays={"values": values, "half_width": np.where(inside[:, None], half, np.nan), "inside": inside},
-        about={"quantities": [str(q) for q in question.quantities], "coverage": COVERAGE},
-    )
+    arrays = {"values": values, "half_width": np.where(inside[:, None], half, np.nan), "inside": inside}
+    about = {"quantities": [str(q) for q in question.quantities], "coverage": COVERAGE}
+    return Answer(arrays=arrays | doubts(model, question), about=about)
 
 
 def gradient(model: Model, question: Question) -> Answer:
@@ -135,17 +141,35 @@ ROUTES = (
 )
 
 
+def doubts(model: Model, question: Question) -> dict[str, np.ndarray]:
+    """Where something is to be verified: which devices lie outside, and how uncertain the model is of the others.
+
+    That is the mean band over the peak; 0 for a model without bands.
+    """
+    if not (question.verify or question.defer):
+        return {}
+    served, devices, drive = model.served, question.devices, question.drive
+    outside, doubt = ~model.inside(devices, drive), np.zeros(len(devices))
+    band: Any = getattr(served, "band", None)
+    if question.verify and callable(band) and getattr(served, "bands", None) is not None:
+        for rows in chunks(len(devices)):
+            low, high = band(devices[rows], drive[rows], "pointwise")
+            middle = np.abs(0.5 * (low + high)).max(axis=1)
+            doubt[rows] = (high - low).mean(axis=1) / np.where(middle > 0, middle, 1.0)
+    return {OUTSIDE: outside, DOUBT: np.where(np.isfinite(doubt), doubt, np.inf)}
+
+
 def _bands(served: Any, question: Question) -> tuple[np.ndarray, np.ndarray]:
     if not callable(getattr(served, "band", None)):
         raise InvalidValue("bands are asked for and this model has none; leave them out.")
     ends = [
         served.band(question.devices[rows], question.drive[rows], question.bands)
-        for rows in _chunks(len(question.devices))
+        for rows in chunks(len(question.devices))
     ]
     low, high = (np.concatenate(part) for part in zip(*ends, strict=True))
     return low, high
 
 
-def _chunks(count: int) -> list[slice]:
+def chunks(count: int) -> list[slice]:
     """Rows that are answered at once, so that memory is bounded."""
     return [slice(first, first + CURVES_AT_ONCE) for first in range(0, count, CURVES_AT_ONCE)]

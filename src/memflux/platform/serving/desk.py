@@ -16,7 +16,7 @@ from typing import Protocol, TypeVar
 from memflux.errors import MemfluxError
 from memflux.platform.serving.answers import Model, Route, Served
 from memflux.platform.serving.replies import Answer
-from memflux.platform.serving.wire import Question, decode, together
+from memflux.platform.serving.wire import JSON, MAX_JSON_VALUES, MAX_VALUES, Question, decode, together
 
 T = TypeVar("T")
 TAKEN = 64  # questions that are looked at together
@@ -52,13 +52,22 @@ Asked = tuple[Ticket, Question]
 
 
 class Desk:
-    """Models by name, and the one thread that asks them; at most `queue` questions wait or run."""
+    """Models by name, and the one thread that asks them; at most `queue` questions wait or run.
 
-    def __init__(self, models: Mapping[str, Served], queue: int, meter: Meter | None = None) -> None:
+    `check(route, question)` refuses questions before they are asked.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, Served],
+        queue: int,
+        meter: Meter | None = None,
+        check: Callable[[str, Question], None] = lambda *_: None,
+    ) -> None:
         self.models = {name: Model(served) for name, served in models.items()}
         self.queue = queue
         self.waiting = 0  # touched by the event loop alone
-        self._meter = meter
+        self._meter, self._check = meter, check
         self._tickets: collections.deque[Ticket] = collections.deque()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
         self._clerk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="clerk")
@@ -88,7 +97,12 @@ class Desk:
         """The question of a ticket and its answer; raises what is wrong with it."""
         self._tickets.append(ticket)
         self._thread.submit(self._work)  # one call a ticket; those of tickets taken along find nothing to do
-        return await asyncio.wrap_future(ticket.answer)
+        try:
+            return await asyncio.wrap_future(ticket.answer)
+        except asyncio.CancelledError:
+            with contextlib.suppress(ValueError):  # it may have been taken already
+                self._tickets.remove(ticket)
+            raise
 
     async def aside(self, work: Callable[[], T]) -> T:
         """`work()` in a thread beside that of the models, where it would hold up the event loop."""
@@ -98,17 +112,26 @@ class Desk:
         """Answer the questions that wait, in the order they came."""
         taken = [self._tickets.popleft() for _ in range(min(TAKEN, len(self._tickets)))]
         # A caller who has gone away has cancelled.
-        asked = [pair for t in taken if t.answer.set_running_or_notify_cancel() and (pair := self._decoded(t))]
-        while asked:
-            group = _group(asked)
-            asked = [pair for pair in asked if pair not in group]
-            self._settle(group)
+        present = [ticket for ticket in taken if ticket.answer.set_running_or_notify_cancel()]
+        try:
+            asked = [pair for ticket in present if (pair := self._decoded(ticket))]
+            while asked:
+                group = _group(asked)
+                asked = [pair for pair in asked if pair not in group]
+                self._settle(group)
+        except BaseException as error:  # nobody may wait for ever
+            for ticket in present:
+                if not ticket.answer.done():
+                    ticket.answer.set_exception(error)
+            raise
 
     def _decoded(self, ticket: Ticket) -> Asked | None:
         served = self.models[ticket.model].served
         try:
             question = decode(ticket.body, ticket.content_type, served.space.device, served.drive)
-            question.check_size(served.samples)
+            most = MAX_JSON_VALUES if ticket.content_type == JSON else MAX_VALUES
+            question.check_size(served.samples, most)
+            self._check(ticket.route.name, question)
         except Exception as error:  # noqa: BLE001  # whatever it is belongs to this question alone
             ticket.answer.set_exception(error)
             return None
@@ -126,14 +149,14 @@ class Desk:
                 for pair in group:
                     self._settle([pair])
             return
-        if self._meter is not None:
-            seconds = time.perf_counter() - began
-            self._meter.answered(first.model, first.route.name, len(group), len(answer), seconds)
-        start = 0
+        seconds, start = time.perf_counter() - began, 0
         for ticket, question in group:
             rows = slice(start, start + len(question.devices))
             ticket.answer.set_result((question, answer if len(group) == 1 else answer.part(rows)))
             start = rows.stop
+        if self._meter is not None:
+            with contextlib.suppress(Exception):  # counting costs nobody an answer
+                self._meter.answered(first.model, first.route.name, len(group), start, seconds)
 
 
 def _group(asked: Sequence[Asked]) -> list[Asked]:

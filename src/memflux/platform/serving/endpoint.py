@@ -27,7 +27,7 @@ from memflux.platform.serving.access import matches
 from memflux.platform.serving.answers import ROUTES, Route, Served
 from memflux.platform.serving.desk import Busy, Desk, Meter, Ticket
 from memflux.platform.serving.replies import Answer, listed
-from memflux.platform.serving.verify import Fleet, verified
+from memflux.platform.serving.verify import Fleet, check_verifiable, verified
 from memflux.platform.serving.wire import ARROW, BANDS, JSON, MAX_BYTES, MAX_VERIFIED, PRECISIONS, Question, TooLarge
 
 logger = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def application(
     """
     for name, model in models.items():
         _rehearse(name, model)
-    desk = Desk(models, queue, meter)
+    desk = Desk(models, queue, meter, lambda route, question: check_verifiable(route, question, fleet))
     # No /docs and /redoc: these pages load code from elsewhere and could not send the token.
     app = FastAPI(title="memflux", version=__version__, description=DESCRIPTION, docs_url=None, redoc_url=None)
     _open_routes(app, desk)
@@ -119,7 +119,7 @@ def _handler(desk: Desk, route: Route, fleet: Fleet | None) -> Callable[..., Any
     async def handle(name: str, request: Request) -> Response:
         try:
             return await _reply(desk, route, fleet, name, request)
-        except (MemfluxError, HTTPException) as error:
+        except Exception as error:
             desk.refused(name, route.name, _status(error))
             raise
 
@@ -137,8 +137,8 @@ async def _reply(desk: Desk, route: Route, fleet: Fleet | None, name: str, reque
     with desk.place():
         ticket = Ticket(model=name, route=route, body=await _body(request), content_type=kind)
         question, answer = await desk.ask(ticket)
-        if question.verify or question.defer:
-            answer = await verified(served, route.name, question, answer, fleet, desk.aside)
+        if fleet is not None and (question.verify or question.defer):
+            answer = await verified(served.samples, question, answer, fleet)
         return await desk.aside(lambda: _response(served, route.name, question, answer, kind))
 
 

@@ -1,7 +1,10 @@
 """Solvers beside an endpoint: Ray actors that simulate what a model should not be believed about."""
 
 import asyncio
+import contextlib
+import uuid
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import ray
@@ -13,6 +16,8 @@ from memflux.waveform import Waveform
 
 NAMESPACE = "memflux"
 CRASHED = "crashed"
+PENDING = 64  # calls that may wait in one solver
+PATIENCE = 120.0  # s
 
 
 class Solving:
@@ -26,11 +31,12 @@ class Solving:
 
 
 def start_solvers(count: int) -> list[str]:
-    """Names of `count` new actors of one CPU each, which Ray starts again when they die."""
+    """Names of `count` new actors of one CPU each, which Ray starts again when they die. Older ones are ended."""
+    stop_solvers()
     actor = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=1)(Solving)
-    names = [f"memflux-solver-{k}" for k in range(count)]
+    names = [f"memflux-solver-{uuid.uuid4().hex}" for _ in range(count)]
     for name in names:
-        actor.options(name=name, namespace=NAMESPACE, lifetime="detached").remote()
+        actor.options(name=name, namespace=NAMESPACE, lifetime="detached", max_pending_calls=PENDING).remote()
     return names
 
 
@@ -38,7 +44,8 @@ def stop_solvers() -> None:
     """End all solvers of this Ray."""
     for entry in ray.util.list_named_actors(all_namespaces=True):
         if entry["namespace"] == NAMESPACE and entry["name"].startswith("memflux-solver-"):
-            ray.kill(ray.get_actor(entry["name"], namespace=NAMESPACE))
+            with contextlib.suppress(ValueError):  # somebody else has ended it
+                ray.kill(ray.get_actor(entry["name"], namespace=NAMESPACE))
 
 
 class RayFleet:
@@ -51,7 +58,7 @@ class RayFleet:
         self._next = 0
 
     async def solve(self, devices: Devices, drive: Waveform, samples: int) -> Traces:
-        """Traces [B, T]; devices whose solver died twice have the status class "crashed"."""
+        """Traces [B, T]; those without an answer have the status class "crashed", and why."""
         parts = [rows for rows in np.array_split(np.arange(len(devices)), len(self._names)) if rows.size]
         first, self._next = self._next, self._next + 1  # so that single devices take turns
         names = [self._names[(first + k) % len(self._names)] for k in range(len(parts))]
@@ -60,14 +67,27 @@ class RayFleet:
 
 
 async def _ask(name: str, devices: Devices, drive: Waveform, samples: int) -> Traces:
+    """The traces of one solver; where it fails, dies or takes too long, rows that say so."""
     try:
-        return await ray.get_actor(name, namespace=NAMESPACE).solve.remote(devices, drive, samples)
-    except (ray.exceptions.RayActorError, ValueError):
-        return _lost(devices, drive, samples)
+        actor = ray.get_actor(name, namespace=NAMESPACE)
+    except ValueError:
+        return _lost(devices, drive, samples, "there is no solver left")
+    answer: Any = None
+    try:
+        answer = actor.solve.remote(devices, drive, samples)
+        return await asyncio.wait_for(answer, PATIENCE)
+    except TimeoutError:
+        ray.cancel(answer)
+        return _lost(devices, drive, samples, f"no solver was done within {PATIENCE:g} s")
+    except ray.exceptions.PendingCallsLimitExceeded:
+        return _lost(devices, drive, samples, "the solvers are busy; try again")
+    except (ray.exceptions.RayActorError, ray.exceptions.RayTaskError, ray.exceptions.OutOfMemoryError) as error:
+        reason = (str(error).strip().splitlines() or ["no reason given"])[-1]
+        return _lost(devices, drive, samples, f"the solver failed: {reason[:200]}")
 
 
-def _lost(devices: Devices, drive: Waveform, samples: int) -> Traces:
-    """Rows of devices whose solver is gone."""
+def _lost(devices: Devices, drive: Waveform, samples: int, reason: str) -> Traces:
+    """Rows of devices that no solver answered for."""
     time, voltage = drive.grid(samples)
     shape = (len(devices), time.shape[-1])
     return Traces(
@@ -77,7 +97,7 @@ def _lost(devices: Devices, drive: Waveform, samples: int) -> Traces:
         period=np.broadcast_to(np.asarray(drive.periods(), dtype=np.float64), shape[:1]),
         cycles=drive.cycles,
         status_class=np.full(shape[0], CRASHED, dtype=object),
-        status=np.full(shape[0], "the solver died of it, or is not there", dtype=object),
+        status=np.full(shape[0], reason, dtype=object),
     )
 
 

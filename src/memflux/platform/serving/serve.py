@@ -145,8 +145,8 @@ def start(
 def stop() -> None:
     """End the endpoint of this Ray, its replicas, its proxy and its solvers; Ray itself stays."""
     if ray.is_initialized():
-        with _quiet():
-            stop_solvers()
+        with _quiet(), contextlib.ExitStack() as afterwards:
+            afterwards.callback(stop_solvers)  # replicas that drain may still ask them
             _end_controller()
             serve.shutdown()
 
@@ -251,6 +251,7 @@ def _check(models: Mapping[str, str | Path], host: str, port: int, scale: Scale)
         raise InvalidValue("Ray is not initialised; start or join a cluster first.")
     if serve.status().proxies:
         raise InvalidValue("Ray Serve runs in this Ray already, with its own address; stop it or use another cluster.")
+    stop_solvers()  # of an endpoint whose driver was killed
     if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1":
         raise InvalidValue("RAY_SERVE_ENABLE_HA_PROXY is set, and that proxy listens on every interface; unset it.")
     free = ray.available_resources()

@@ -26,6 +26,7 @@ MAX_BYTES = 64 * 2**20  # of one request
 MAX_DEVICES = 65_536  # in one request
 MAX_JSON_DEVICES = 1_000
 MAX_VALUES = 2**25  # devices times samples of one request: 256 MiB of currents
+MAX_JSON_VALUES = 2**20  # of one request as JSON
 MAX_QUANTITIES = 32
 
 DRIVE = "drive."  # prefix of columns: a pulse train and a device both have a "width"
@@ -71,13 +72,14 @@ class Question:
         mine, theirs = ((q.quantities, q.precision, q.bands, q.verify, q.defer) for q in (self, other))
         return mine == theirs and self.cost is other.cost is None and same_family(self.drive, other.drive)
 
-    def check_size(self, samples: int) -> None:
-        """Refuse a question whose curves, `samples` a cycle, hold more than MAX_VALUES numbers."""
+    def check_size(self, samples: int, most: int = MAX_VALUES) -> None:
+        """Refuse a question whose curves, `samples` a cycle, hold more than `most` numbers."""
         times = self.drive.cycles * samples + 1
-        if len(self.devices) * times > MAX_VALUES:
+        if len(self.devices) * times > most:
+            fewer = f"{most // times} such devices" if most >= times else "fewer cycles or samples"
             raise TooLarge(
-                f"the request asks for {len(self.devices)} devices at {times} times; ask for at most {MAX_VALUES} "
-                f"values, that is {MAX_VALUES // times} such devices, in one request."
+                f"the request asks for {len(self.devices)} devices at {times} times; ask for at most {most} values in one "
+                f"request, that is {fewer}{'' if most == MAX_VALUES else ', or send Arrow'}."
             )
 
 
