@@ -78,8 +78,8 @@ class Question:
         if len(self.devices) * times > most:
             fewer = f"{most // times} such devices" if most >= times else "fewer cycles or samples"
             raise TooLarge(
-                f"the request asks for {len(self.devices)} devices at {times} times; ask for at most {most} values in one "
-                f"request, that is {fewer}{'' if most == MAX_VALUES else ', or send Arrow'}."
+                f"the request asks for {len(self.devices)} devices at {times} times; ask for at most {most} values in "
+                f"one request, that is {fewer}{'' if most == MAX_VALUES else ', or send Arrow'}."
             )
 
 
