@@ -57,3 +57,12 @@ def test_stream_without_metadata_is_a_sentence():
 def test_bad_json_is_a_sentence(text):
     with pytest.raises(InvalidValue, match="JSON"):
         parse_json(text)
+
+
+def test_a_stream_that_begins_with_something_else_than_a_schema():
+    """pyarrow.ipc.read_schema reads memory that is not there."""
+    whole = write_stream([{"a": pa.array([1.0, 2.0])}], {"count": 2})
+    messages = pa.ipc.MessageReader.open_stream(whole)
+    messages.read_next_message()
+    with pytest.raises(InvalidValue, match="does not begin with a schema"):
+        read_stream(messages.read_next_message().serialize().to_pybytes(), lambda schema: None)

@@ -31,10 +31,13 @@ def read_stream(body: bytes, check: Callable[[pa.Schema], None]) -> tuple[pa.Tab
     """
     try:
         messages = pa.ipc.MessageReader.open_stream(body)
-        schema = pa.ipc.read_schema(messages.read_next_message())
+        first = messages.read_next_message()
+        if first.type != "schema":  # pyarrow would read memory that is not there
+            raise InvalidValue("the body is not an Arrow stream: it does not begin with a schema.")
+        schema = pa.ipc.read_schema(first)
         check(schema)
         table = pa.Table.from_batches([_batch(message, schema) for message in _rest(messages)], schema)
-    except (pa.ArrowException, OSError, EOFError, StopIteration) as error:
+    except (pa.ArrowException, OSError, EOFError, StopIteration, UnicodeDecodeError) as error:
         raise InvalidValue(f"the body is not an Arrow stream: {str(error) or 'it ends early'}.") from None
     about = parse_json((schema.metadata or {}).get(METADATA, b""))
     if not isinstance(about, dict):
