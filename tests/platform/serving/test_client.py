@@ -66,7 +66,7 @@ def test_it_is_a_differentiable_predictor_with_the_models_attributes(asked):
 
 @pytest.mark.parametrize("size", [3, 7, 100])
 def test_answers_equal_the_local_model_however_they_are_split(asked, monkeypatch, size):
-    for name in ("CURVES_A_REQUEST", "GRADIENTS_A_REQUEST", "MAX_DEVICES"):
+    for name in ("CURVES_A_REQUEST", "GRADIENTS_A_REQUEST", "NUMBERS_A_REQUEST"):
         monkeypatch.setattr(client_file, name, size)
     model = CompactServed()
     devices, _ = model.space.sample(20, seed=1)

@@ -21,12 +21,13 @@ from memflux.device import Devices
 from memflux.errors import InvalidValue, MemfluxError, ServiceError, check_choice
 from memflux.platform.serving.access import check_token, read_token
 from memflux.platform.serving.replies import read
-from memflux.platform.serving.wire import ARROW, MAX_DEVICES, MAX_VALUES, PRECISIONS, Question, encode
+from memflux.platform.serving.wire import ARROW, MAX_VALUES, PRECISIONS, Question, encode
 from memflux.space import Space
 from memflux.traces import Traces
 from memflux.waveform import Waveform
 
 CURVES_A_REQUEST = 16_384  # devices
+NUMBERS_A_REQUEST = 8_192  # so that several replicas have something to do
 GRADIENTS_A_REQUEST = 4_096
 IN_FLIGHT = 2  # one request is computed while the next is made and sent
 ATTEMPTS = 6
@@ -151,7 +152,7 @@ class Client:
             "quantities",
             Question(devices=devices, drive=drive, quantities=wanted, verify=verify, defer=defer),
             {"values": shape, "half_width": shape, "inside": flag} | ({"exact": flag} if verify or defer else {}),
-            min(MAX_DEVICES, max(1, MAX_VALUES // (drive.cycles * self.samples + 1))),
+            min(NUMBERS_A_REQUEST, max(1, MAX_VALUES // (drive.cycles * self.samples + 1))),
         )
         exact = found.pop("exact", np.zeros(len(devices), dtype=bool))
         return Numbers(**found, exact=exact)
