@@ -17,13 +17,14 @@ from memflux.cli.predictor import (
 from memflux.cli.question import (
     Fix,
     Out,
+    Quantities,
     Seed,
     Voltage,
     assigned,
     bar,
     check_out,
     finish,
-    quantity,
+    quantities_of,
 )
 from memflux.errors import InvalidValue
 
@@ -39,10 +40,7 @@ def metric_map(
     name: NameOption = None,
     token_file: TokenOption = None,
     space: SpaceOption = None,
-    quantities: Annotated[
-        list[str] | None,
-        typer.Option("--quantity", help="A name as symmetry or symmetry(cycle=0), or FILE.py:FUNCTION; repeatable."),
-    ] = None,
+    quantities: Quantities = None,
     voltage: Voltage = 5.0,
     axes: Annotated[
         list[str] | None,
@@ -67,7 +65,7 @@ def metric_map(
 
     check_out(out)
     check_picture(figure)
-    numbers = [quantity(q, voltage) for q in quantities or ("symmetry", "on_off_ratio")]
+    numbers = quantities_of(quantities, voltage)
     names, points = _axes(axes or [])
     predictor, where = asked(model, url, name, token_file, space)
     with bar("map", as_json) as tick:

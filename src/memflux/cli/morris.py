@@ -14,7 +14,7 @@ from memflux.cli.predictor import (
     UrlOption,
     asked,
 )
-from memflux.cli.question import Out, Seed, Voltage, bar, check_out, finish, quantity
+from memflux.cli.question import Out, Quantities, Seed, Voltage, bar, check_out, finish, quantities_of
 
 if TYPE_CHECKING:
     from memflux.analysis.screening import MorrisResult
@@ -26,10 +26,7 @@ def morris(
     name: NameOption = None,
     token_file: TokenOption = None,
     space: SpaceOption = None,
-    quantities: Annotated[
-        list[str] | None,
-        typer.Option("--quantity", help="A name as symmetry or symmetry(cycle=0), or FILE.py:FUNCTION; repeatable."),
-    ] = None,
+    quantities: Quantities = None,
     voltage: Voltage = 5.0,
     trajectories: Annotated[int, typer.Option(help="Paths through the space, of one device a parameter and one.")] = 64,
     seed: Seed = 0,
@@ -45,7 +42,7 @@ def morris(
 
     check_out(out)
     check_picture(figure)
-    numbers = [quantity(q, voltage) for q in quantities or ("symmetry", "on_off_ratio")]
+    numbers = quantities_of(quantities, voltage)
     predictor, where = asked(model, url, name, token_file, space)
     with bar("elementary effects", as_json) as tick:
         result = analyse(predictor, where, numbers, trajectories=trajectories, seed=seed, progress=tick)

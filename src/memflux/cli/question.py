@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 Out = Annotated[Path | None, typer.Option("--out", help="JSON file to write the whole result to.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of every random choice.")]
+Quantities = Annotated[
+    list[str] | None,
+    typer.Option("--quantity", help="A name as symmetry or symmetry(cycle=0), or FILE.py:FUNCTION; repeatable."),
+]
 Fix = Annotated[list[str] | None, typer.Option("--fix", help="PARAMETER=VALUE to hold it at (SI, eV); repeatable.")]
 AtLeast = Annotated[list[str] | None, typer.Option("--at-least", help="QUANTITY=VALUE to keep above; repeatable.")]
 AtMost = Annotated[list[str] | None, typer.Option("--at-most", help="QUANTITY=VALUE to keep below; repeatable.")]
@@ -42,6 +46,11 @@ def quantity(text: str, voltage: float) -> "Quantity":
     if colon and file.endswith(".py"):
         return _own(Path(file), function)
     return OnOffRatio(voltage=voltage) if text == OnOffRatio.name else quantity_from_text(text)
+
+
+def quantities_of(texts: list[str] | None, voltage: float) -> "list[Quantity]":
+    """The quantities a user means; the published ones where none is named."""
+    return [quantity(text, voltage) for text in texts or ("symmetry", "on_off_ratio")]
 
 
 def _own(file: Path, name: str) -> "Quantity":

@@ -17,7 +17,7 @@ from memflux.cli.predictor import (
     UrlOption,
     asked,
 )
-from memflux.cli.question import Out, Seed, Voltage, bar, check_out, finish, quantity
+from memflux.cli.question import Out, Quantities, Seed, Voltage, bar, check_out, finish, quantities_of
 from memflux.errors import InvalidValue
 
 if TYPE_CHECKING:
@@ -31,10 +31,7 @@ def sobol(
     name: NameOption = None,
     token_file: TokenOption = None,
     space: SpaceOption = None,
-    quantities: Annotated[
-        list[str] | None,
-        typer.Option("--quantity", help="A name as symmetry or symmetry(cycle=0), or FILE.py:FUNCTION; repeatable."),
-    ] = None,
+    quantities: Quantities = None,
     voltage: Voltage = 5.0,
     base_samples: Annotated[int, typer.Option(help="Rows of the design, a power of two.")] = 1024,
     second_order: Annotated[bool, typer.Option("--second-order", help="Pairs of parameters, too.")] = False,
@@ -64,7 +61,7 @@ def sobol(
             "--along-curve gives the first and total order of the current from a sample of fixed size; "
             "leave out --quantity, --second-order and --tolerance."
         )
-    numbers = [quantity(q, voltage) for q in quantities or ("symmetry", "on_off_ratio")]
+    numbers = quantities_of(quantities, voltage)
     predictor, where = asked(model, url, name, token_file, space)
     result: SobolResult | CurveSobolResult
     with bar("Sobol indices", as_json) as tick:

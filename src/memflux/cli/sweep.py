@@ -10,7 +10,7 @@ from rich.text import Text
 
 from memflux.cli.output import Json, console, emit, progress
 from memflux.cli.predictor import Model, ModelOption, NameOption, SpaceOption, TokenOption, UrlOption, asked
-from memflux.cli.question import Seed, Voltage, quantity
+from memflux.cli.question import Quantities, Seed, Voltage, quantities_of
 from memflux.errors import InvalidValue
 
 if TYPE_CHECKING:
@@ -25,10 +25,7 @@ def sweep(
     name: NameOption = None,
     token_file: TokenOption = None,
     space: SpaceOption = None,
-    quantities: Annotated[
-        list[str] | None,
-        typer.Option("--quantity", help="symmetry, on_off_ratio(voltage=3), FILE.py:FUNCTION; repeatable."),
-    ] = None,
+    quantities: Quantities = None,
     voltage: Voltage = 5.0,
     curves: Annotated[bool, typer.Option("--curves", help="Write the currents, too, as float32.")] = False,
     design: Annotated[str, typer.Option(help="sobol, latin-hypercube or published.")] = "sobol",
@@ -49,7 +46,7 @@ def sweep(
     from memflux.platform.sweep_files import Question
 
     predictor, where = asked(model, url, name, token_file, space)
-    wanted = tuple(quantity(text, voltage) for text in quantities or ("symmetry", "on_off_ratio"))
+    wanted = tuple(quantities_of(quantities, voltage))
     question = Question(
         space=where, count=count, quantities=wanted, design=design, seed=seed, curves=curves, shard_size=shard_size
     )
