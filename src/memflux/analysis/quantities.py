@@ -144,26 +144,28 @@ class Energy(AbstractQuantity):
         return np.asarray(metrics.energy(traces, cycle=self.cycle))
 
 
-def _check_switching(cycle: int, window: float, polarity: int) -> None:
-    check_integer("cycle", cycle, low=-1000, high=1000)
-    check_number("window", window, low=metrics.LEAST_WINDOW, high=metrics.LARGEST_WINDOW)
-    check_integer("polarity", polarity, low=-1, high=1)
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class _SwitchingVoltage(AbstractQuantity):
+    """What SET and RESET have in common: a cycle, the least factor that counts, and the polarity that is looked at."""
+
+    cycle: int = -1
+    window: float = 1.1
+    polarity: int = 0  # 1, -1, or 0: whichever switches more
+
+    def __post_init__(self) -> None:
+        check_integer("cycle", self.cycle, low=-1000, high=1000)
+        check_number("window", self.window, low=metrics.LEAST_WINDOW, high=metrics.LARGEST_WINDOW)
+        check_integer("polarity", self.polarity, low=-1, high=1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class SetVoltage(AbstractQuantity):
+class SetVoltage(_SwitchingVoltage):
     """Voltage [V] above which half of the rise of the current comes about; see `metrics.set_voltage`.
 
     NaN where the current rises by less than the factor `window`.
     """
 
     name: ClassVar[str] = "set_voltage"
-    cycle: int = -1
-    window: float = 1.1
-    polarity: int = 0  # 1, -1, or 0: whichever switches more
-
-    def __post_init__(self) -> None:
-        _check_switching(self.cycle, self.window, self.polarity)
 
     def __call__(self, traces: Traces) -> np.ndarray:
         """The SET voltage of every row, [B]."""
@@ -172,19 +174,13 @@ class SetVoltage(AbstractQuantity):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class ResetVoltage(AbstractQuantity):
+class ResetVoltage(_SwitchingVoltage):
     """Voltage [V] above which half of the fall of the current comes about; see `metrics.reset_voltage`.
 
     NaN where the current falls by less than the factor `window`.
     """
 
     name: ClassVar[str] = "reset_voltage"
-    cycle: int = -1
-    window: float = 1.1
-    polarity: int = 0  # 1, -1, or 0: whichever switches more
-
-    def __post_init__(self) -> None:
-        _check_switching(self.cycle, self.window, self.polarity)
 
     def __call__(self, traces: Traces) -> np.ndarray:
         """The RESET voltage of every row, [B]."""
