@@ -8,27 +8,11 @@ from memflux.analysis.sensitivity import SobolResult, sobol
 from memflux.compact import CompactModel
 from memflux.device import Device
 from memflux.errors import DataError, InvalidValue
-from memflux.space import Parameter, Space
-from memflux.traces import Traces
+from memflux.space import Space
+from unit_cube import CUBE, coordinates
 
 MODEL = CompactModel(samples=40)
 SPACE = Space.preset("5d-parametric")
-CUBE = Space(
-    name="cube",
-    parameters=(
-        Parameter(name="relative_permittivity", low=1.0, high=2.0),
-        Parameter(name="band_gap", low=1.0, high=2.0),
-        Parameter(name="barrier_left", low=0.0, high=1.0),
-    ),
-    device=Device(),
-)
-
-
-def coordinates(devices, drive):
-    """A predictor whose curves are the coordinates of the device in the unit cube."""
-    unit = CUBE.coordinates(devices, drive)
-    current = np.concatenate([unit, np.zeros((len(unit), 2))], axis=1)
-    return Traces.of(time=np.arange(5.0), voltage=np.zeros(5), current=current, period=np.array(2.0), cycles=2)
 
 
 def ishigami(traces):
