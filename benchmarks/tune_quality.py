@@ -5,7 +5,7 @@ Every study is kept in ~/.cache/memflux/tuning and goes on where it was interrup
 
 import dataclasses
 import multiprocessing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from memflux.platform.tuning.trial import Job
 from memflux.platform.tuning.tune import CHECKPOINTS, curves_of
 from memflux.training.evaluate import evaluate
 from memflux.training.loop import Recipe, Training
-from memflux.training.search_space import configured
+from memflux.training.search_space import Value, configured, defaults_of
 
 CACHE = published.CACHE.with_name("tuning")
 CURVES, SAMPLES = 512, 40  # of a data set; a cycle, so 80 steps a drive
@@ -73,10 +73,10 @@ def winner(quick: bool) -> Iterator[Row]:
     """spectral: tuned beside default, on the test set"""
     epochs = EPOCHS["spectral"] if quick else LONG
     plan = _plan("spectral", "TPE + ASHA", 0, quick, epochs)
-    folder = CACHE / f"{'quick-' if quick else ''}spectral-winner"
-    _study(plan, folder)
-    trial = chosen_trial(read(folder)[1])
+    folder = CACHE / f"{'quick-' if quick else ''}spectral-from-defaults"
     data, _ = curves_of(plan)
+    _study(plan, folder, defaults_of("spectral", len(data.curves), data.space.drive))
+    trial = chosen_trial(read(folder)[1])
     count = 1 if quick else FINAL
     default = configured("spectral", {}, len(data.curves))
     tuned = configured("spectral", {**trial.params, "epochs": epochs}, len(data.curves))
@@ -90,7 +90,9 @@ def winner(quick: bool) -> Iterator[Row]:
         what = f"spectral, {CURVES} curves, {name}: mean nMAE of 2,000 test devices"
         note = f"{count} seeds, {100 * min(found):.4g} to {100 * max(found):.4g} %"
         yield Row(what=what, value=100 * np.mean(found), unit="%", note=note)
-    settings = ", ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in trial.params.items())
+    settings = f"trial {trial.number}: " + ", ".join(
+        f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in trial.params.items()
+    )
     ratio = np.mean(errors["tuned"]) / np.mean(errors["default"])
     yield Row(what="spectral: tuned over default, on the test set", value=ratio, unit="1", bar=1.0, note=settings)
 
@@ -143,12 +145,12 @@ def _folder(model: str, arm: str, seed: int, quick: bool) -> Path:
     return CACHE / f"{'quick-' if quick else ''}{model}-{arm.replace(' + ', '-')}-{seed}"
 
 
-def _study(plan: Plan, folder: Path) -> None:
-    """As `memflux tune` does it, but that no arm begins with the defaults: they would be half of the answer."""
+def _study(plan: Plan, folder: Path, defaults: Mapping[str, Value | None] | None = None) -> None:
+    """As `memflux tune` does it; arms that are compared do not begin with the defaults, which are half of the answer."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     data, content = curves_of(plan)
     job = Job(model=plan.model, data=data, objectives=plan.objectives, checkpoints=str(folder / CHECKPOINTS))
-    with Study.hold(folder, plan, content) as study:
+    with Study.hold(folder, plan, content, defaults) as study:
         SerialTrials().run(study, job, lambda: False, lambda: None)
 
 

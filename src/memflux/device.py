@@ -257,7 +257,17 @@ class Devices:
         """The devices of all batches, one after the other; InvalidValue where there are none."""
         if not batches:
             raise InvalidValue("batches has no entries; give at least one.")
-        return cls(**{name: np.concatenate([getattr(b, name) for b in batches]) for name in FIELDS})
+        return cls._of_checked({name: np.concatenate([getattr(b, name) for b in batches]) for name in FIELDS})
+
+    @classmethod
+    def _of_checked(cls, columns: Mapping[str, np.ndarray]) -> Self:
+        """A batch of values that other batches hold: they are not checked again, which takes longer than to answer."""
+        batch = object.__new__(cls)
+        for name in FIELDS:
+            column = columns[name]
+            column.flags.writeable = False
+            object.__setattr__(batch, name, column)
+        return batch
 
     def replace(self, **columns: object) -> Self:
         """The same batch with some columns changed; a single value is given to every device.
@@ -286,7 +296,7 @@ class Devices:
         """The same batch with every field that follows another one written out; itself where all are."""
         missing = {f: np.isnan(getattr(self, f)) for f in FOLLOWS}
         filled = {f: np.where(m, getattr(self, FOLLOWS[f]), getattr(self, f)) for f, m in missing.items() if m.any()}
-        return self.replace(**filled) if filled else self
+        return self._of_checked(self.columns() | filled) if filled else self
 
     def columns(self) -> dict[str, np.ndarray]:
         """The arrays by field name."""
@@ -318,7 +328,9 @@ class Devices:
                 if np.isnan(values[name]):
                     values[name] = None
             return Device(**values)
-        return Devices(**{name: getattr(self, name)[index] for name in FIELDS})
+        if self.length[index].ndim != 1:
+            raise InvalidValue(f"the rows have shape {np.shape(index)}; give a slice, or one number or flag a device.")
+        return self._of_checked({name: getattr(self, name)[index] for name in FIELDS})
 
     def __iter__(self) -> Iterator[Device]:
         return (self[i] for i in range(len(self)))

@@ -179,14 +179,13 @@ class Space:
         unit = self.coordinates(devices, drive)
         inside = np.all((unit >= -slack) & (unit <= 1 + slack), axis=1)
         inside[inside] &= self.allowed(unit[inside])
-        actual, base = devices.resolved(), _batch_of(self.device)
+        actual, base, varied = devices.resolved(), _batch_of(self.device), set(self.names)
         follows = {f for f in FOLLOWS if np.isnan(getattr(base, f)[0])}
-        for name in FIELDS:
-            if name not in self.names and name not in follows:
-                inside &= same_constant(name, actual, base)
-        for name in follows - set(self.names):
+        for name in set(FIELDS) - varied - follows:
+            inside &= same_constant(name, actual, base)
+        for name in follows - varied:
             inside &= getattr(actual, name) == getattr(actual, FOLLOWS[name])
-        for name in set(DRIVE_PARAMETERS) - set(self.names):
+        for name in set(DRIVE_PARAMETERS) - varied:
             inside &= np.isclose(drive_numbers(drive)[name], getattr(self, name), rtol=1e-12)
         return inside
 

@@ -285,10 +285,16 @@ def evaluate(
     values = np.empty((len(devices), len(functions)))
     for first in range(0, len(devices), CURVES_AT_ONCE):
         part = slice(first, min(first + CURVES_AT_ONCE, len(devices)))
-        traces = predictor(devices[part], drive[part])
-        for column, function in enumerate(functions):
-            answer = _checked(np.asarray(function(traces))[..., None], len(traces), 1, label(function))
-            values[part, column] = np.where(traces.ok, answer[:, 0], np.nan)
+        values[part] = quantities_of(predictor(devices[part], drive[part]), functions)
+    return values
+
+
+def quantities_of(traces: Traces, quantities: Sequence[Quantity]) -> Float[np.ndarray, "B Q"]:
+    """Quantities of B curves; NaN where a device was not answered or the quantity is undefined."""
+    values = np.empty((len(traces), len(quantities)))
+    for column, function in enumerate(map(resolve, quantities)):
+        answer = _checked(np.asarray(function(traces))[..., None], len(traces), 1, label(function))
+        values[:, column] = np.where(traces.ok, answer[:, 0], np.nan)
     return values
 
 

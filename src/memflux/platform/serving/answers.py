@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from memflux.analysis.held_out import half_widths, quantity_errors
-from memflux.analysis.quantities import CURVES_AT_ONCE, QUANTITIES, AbstractQuantity, evaluate
+from memflux.analysis.quantities import CURVES_AT_ONCE, QUANTITIES, AbstractQuantity, quantities_of
 from memflux.contracts import CurveCost
 from memflux.device import Devices
 from memflux.errors import InvalidValue
@@ -107,13 +107,21 @@ def quantities(model: Model, question: Question) -> Answer:
     """
     if not question.quantities:
         raise InvalidValue(f"quantities is empty; ask for one or more of {', '.join(QUANTITIES)}.")
-    values = evaluate(model.served, question.devices, question.drive, question.quantities)
-    inside = model.inside(question.devices, question.drive)
+    parts = [_numbers(model, question, rows) for rows in chunks(len(question.devices))]
+    values, inside = (np.concatenate(part) for part in zip(*parts, strict=True))
     errors = model.errors(question.quantities)
     half = np.full(values.shape[1], np.nan) if errors is None else half_widths(errors, COVERAGE)
     arrays = {"values": values, "half_width": np.where(inside[:, None], half, np.nan), "inside": inside}
     about = {"quantities": [str(q) for q in question.quantities], "coverage": COVERAGE}
     return Answer(arrays=arrays | doubts(model, question), about=about)
+
+
+def _numbers(model: Model, question: Question, rows: slice) -> tuple[np.ndarray, np.ndarray]:
+    """Quantities of some devices and which of them lie inside."""
+    devices, drive = question.devices[rows], question.drive[rows]
+    traces = model.served(devices, drive)
+    inside = model.inside(devices, drive) if traces.inside is None else traces.inside
+    return quantities_of(traces, question.quantities), inside
 
 
 def gradient(model: Model, question: Question) -> Answer:
