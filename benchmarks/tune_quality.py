@@ -146,7 +146,7 @@ def _folder(model: str, arm: str, seed: int, quick: bool) -> Path:
 
 
 def _study(plan: Plan, folder: Path, defaults: Mapping[str, Value | None] | None = None) -> None:
-    """As `memflux tune` does it; arms that are compared do not begin with the defaults, which are half of the answer."""
+    """As `memflux tune` does it, but arms that are compared do not begin with the defaults, half of the answer."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     data, content = curves_of(plan)
     job = Job(model=plan.model, data=data, objectives=plan.objectives, checkpoints=str(folder / CHECKPOINTS))
