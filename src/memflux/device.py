@@ -229,7 +229,7 @@ class Devices:
         for i in np.flatnonzero(self.mean_vacancy_density >= self.vacancy_site_density)[:1]:
             density, sites = self.mean_vacancy_density[i], self.vacancy_site_density[i]
             _check_density(f"mean_vacancy_density[{i}]", float(density), float(sites))
-        for choice in np.unique(self.contact_density):
+        for choice in set(self.contact_density.tolist()):
             check_choice("contact_density", str(choice), CONTACT_DENSITIES)
         for name in ("barrier_lowering", "contact_density"):
             column = np.array(getattr(self, name))
@@ -353,7 +353,7 @@ def _column(name: str, values: object, quantity: Quantity) -> np.ndarray:
         return array
     array = check_numbers(name, array, low=quantity.low, high=quantity.high, unit=quantity.unit)
     if name == "vacancy_charge":
-        for charge in np.unique(array):
+        for charge in set(array.tolist()):
             _vacancy_charge(charge)
     return array
 
