@@ -17,7 +17,7 @@ demo: setup ## from a device to a report in runs/demo, on a local Ray
 	$(BIN)/python examples/01_device_to_report.py --out runs/demo
 
 test: setup ## the tests, but for the slow ones
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 8 --dist loadgroup
 
 test-slow: setup ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow

@@ -146,6 +146,31 @@ def test_places_are_counted():
     assert not desk.full
 
 
+def test_curves_on_their_way_are_bounded_in_bytes(monkeypatch):
+    (first, question), (second, _), (small, _) = ticket(4), ticket(4, seed=1), ticket(1, seed=2)
+    monkeypatch.setattr(desk_file, "MOST_BYTES", int(1.5 * question.curve_bytes(MODEL.samples)))
+    desk = Desk({NAME: MODEL}, queue=100)
+
+    async def whole():
+        await desk.ask(first)
+        with pytest.raises(Busy, match="the curves of 1 requests are on their way"):
+            await desk.ask(second)
+        await desk.ask(small)  # there is room for it
+        desk.release(first)
+        again, asked = ticket(4, seed=1)
+        _, answer = await desk.ask(again)
+        np.testing.assert_array_equal(answer.arrays["current"], MODEL(asked.devices, asked.drive).current)
+
+    asyncio.run(whole())
+
+
+def test_bytes_of_curves_count_their_bands():
+    _, plain = ticket(3)
+    _, banded = ticket(3, bands="curve")
+    assert plain.curve_bytes(40) == 8 * 3 * (40 * plain.drive.cycles + 1)
+    assert banded.curve_bytes(40) == 3 * plain.curve_bytes(40)
+
+
 def test_a_meter_that_breaks_costs_nobody_an_answer():
     class Broken(Tally):
         def answered(self, *_):

@@ -1,9 +1,11 @@
 """The application in process: no Ray, no socket."""
 
+import asyncio
 import dataclasses
 import json
 import threading
 
+import httpx
 import numpy as np
 import pytest
 from compact_served import NAME, TOKEN, CompactServed
@@ -12,6 +14,7 @@ from starlette.testclient import TestClient
 from memflux.compact import CompactModel
 from memflux.errors import InvalidValue
 from memflux.metrics import symmetry
+from memflux.platform.serving import endpoint
 from memflux.platform.serving.access import digest
 from memflux.platform.serving.endpoint import application
 from memflux.platform.serving.wire import ARROW
@@ -127,6 +130,26 @@ def test_body_beyond_the_limit_is_413_announced_or_not(http):
 
     answer = http.post(f"/v1/models/{NAME}/predict", content=stream(), headers=HEADERS)
     assert answer.status_code == 413
+
+
+def test_a_body_that_does_not_arrive_is_408_and_frees_its_place(monkeypatch):
+    monkeypatch.setattr(endpoint, "ARRIVES_WITHIN", 0.05)
+    app = application({NAME: CompactServed()}, digest(TOKEN), queue=1)
+
+    async def post_slowly(pause):
+        async def stream():
+            yield b"{"
+            await asyncio.sleep(pause)
+            yield b"}"
+
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=HEADERS) as client:
+            return await client.post(f"/v1/models/{NAME}/predict", content=stream())
+
+    late = asyncio.run(post_slowly(0.5))
+    assert late.status_code == 408
+    assert "did not arrive within 0.05 s" in late.json()["error"]
+    assert asyncio.run(post_slowly(0.0)).status_code == 200
 
 
 def test_other_content_is_415_and_other_methods_405(http):

@@ -21,10 +21,11 @@ from memflux.platform.serving.wire import JSON, MAX_JSON_VALUES, MAX_VALUES, Que
 T = TypeVar("T")
 TAKEN = 64  # questions that are looked at together
 AT_ONCE = 4_096  # devices of several questions; a larger one goes alone
+MOST_BYTES = 2**31  # of curves that are computed or not yet written; the largest question has 0.8e9
 
 
 class Busy(MemfluxError):
-    """As many requests wait as the endpoint lets wait."""
+    """As many requests wait as the endpoint lets wait, or as many curves are on their way."""
 
 
 class Meter(Protocol):
@@ -69,6 +70,7 @@ class Desk:
         self.waiting = 0  # touched by the event loop alone
         self._meter, self._check = meter, check
         self._tickets: collections.deque[Ticket] = collections.deque()
+        self._held: dict[Ticket, int] = {}  # bytes of curves; touched by the thread of the models alone
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
         self._clerk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="clerk")
 
@@ -104,6 +106,10 @@ class Desk:
                 self._tickets.remove(ticket)
             raise
 
+    def release(self, ticket: Ticket) -> None:
+        """Its answer has been written, or nobody wants it any more."""
+        self._thread.submit(self._held.pop, ticket, None)
+
     async def aside(self, work: Callable[[], T]) -> T:
         """`work()` in a thread beside that of the models, where it would hold up the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._clerk, work)
@@ -132,10 +138,17 @@ class Desk:
             most = MAX_JSON_VALUES if ticket.content_type == JSON else MAX_VALUES
             question.check_size(served.samples, most)
             self._check(ticket.route.name, question)
+            self._hold(ticket, question.curve_bytes(served.samples) if ticket.route.name == "predict" else 0)
         except Exception as error:  # noqa: BLE001  # whatever it is belongs to this question alone
             ticket.answer.set_exception(error)
             return None
         return ticket, question
+
+    def _hold(self, ticket: Ticket, size: int) -> None:
+        """Raises Busy where the answer would be one too many to hold in memory."""
+        if self._held and sum(self._held.values()) + size > MOST_BYTES:
+            raise Busy(f"the curves of {len(self._held)} requests are on their way already; try again in a second.")
+        self._held[ticket] = size
 
     def _settle(self, group: Sequence[Asked]) -> None:
         """Answer questions as one; where that fails, each by itself, so that one cannot spoil the others."""

@@ -5,6 +5,7 @@ route but /healthz, /readyz and /openapi.json, which hold no data, wants the tok
 sends; models answer in a thread of their own (`desk`), so that health and 503 are said at any time.
 """
 
+import asyncio
 import dataclasses
 import logging
 from collections.abc import Callable, Iterable, Mapping
@@ -40,6 +41,7 @@ DESCRIPTION = (
     "wants the header 'Authorization: Bearer TOKEN'."
 )
 OPEN_ROUTES = ("/healthz", "/readyz", "/openapi.json")
+ARRIVES_WITHIN = 60.0  # s, the body of a request
 LONGEST_SENTENCE = 1_000  # characters of an error that are sent
 
 
@@ -136,10 +138,13 @@ async def _reply(desk: Desk, route: Route, fleet: Fleet | None, name: str, reque
     served = desk.models[name].served
     with desk.place():
         ticket = Ticket(model=name, route=route, body=await _body(request), content_type=kind)
-        question, answer = await desk.ask(ticket)
-        if fleet is not None and (question.verify or question.defer):
-            answer = await verified(served.samples, question, answer, fleet)
-        return await desk.aside(lambda: _response(served, route.name, question, answer, kind))
+        try:
+            question, answer = await desk.ask(ticket)
+            if fleet is not None and (question.verify or question.defer):
+                answer = await verified(served.samples, question, answer, fleet)
+            return await desk.aside(lambda: _response(served, route.name, question, answer, kind))
+        finally:
+            desk.release(ticket)
 
 
 def _response(served: Served, route: str, question: Question, answer: Answer, kind: str) -> Response:
@@ -178,17 +183,22 @@ def _rehearse(name: str, model: Served) -> None:
 
 
 async def _body(request: Request) -> bytes:
-    """The body, given up as soon as it is longer than MAX_BYTES."""
+    """The body, given up as soon as it is longer than MAX_BYTES or takes longer than ARRIVES_WITHIN."""
     sentence = f"the request is longer than {MAX_BYTES} bytes; send several."
     announced = request.headers.get("content-length", "0")
     if announced.isdecimal() and int(announced) > MAX_BYTES:
         raise TooLarge(sentence)
     parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > MAX_BYTES:
-            raise TooLarge(sentence)
-        parts.append(part)
+    try:
+        async with asyncio.timeout(ARRIVES_WITHIN):
+            async for part in request.stream():
+                size += len(part)
+                if size > MAX_BYTES:
+                    raise TooLarge(sentence)
+                parts.append(part)
+    except TimeoutError:  # it would hold its place in the queue for ever
+        late = f"the request's body did not arrive within {ARRIVES_WITHIN:g} s; send it again, or in smaller parts."
+        raise HTTPException(408, late) from None
     return b"".join(parts)
 
 

@@ -74,13 +74,20 @@ class Question:
 
     def check_size(self, samples: int, most: int = MAX_VALUES) -> None:
         """Refuse a question whose curves, `samples` a cycle, hold more than `most` numbers."""
-        times = self.drive.cycles * samples + 1
+        times = self._times(samples)
         if len(self.devices) * times > most:
             fewer = f"{most // times} such devices" if most >= times else "fewer cycles or samples"
             raise TooLarge(
                 f"the request asks for {len(self.devices)} devices at {times} times; ask for at most {most} values in "
                 f"one request, that is {fewer}{'' if most == MAX_VALUES else ', or send Arrow'}."
             )
+
+    def curve_bytes(self, samples: int) -> int:
+        """Bytes of its curves and of their bands, `samples` a cycle, as they are computed."""
+        return 8 * len(self.devices) * self._times(samples) * (1 if self.bands is None else 3)
+
+    def _times(self, samples: int) -> int:
+        return self.drive.cycles * samples + 1
 
 
 def together(questions: Sequence[Question]) -> Question:

@@ -32,7 +32,6 @@ ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the journal has it all
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # of the state of Tune, which nothing is read from
-    "TUNE_MAX_PENDING_TRIALS_PG": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
 }
 
@@ -56,7 +55,9 @@ class RayTrials:
             local_cluster(self.workers, self.address, object_store=OBJECT_STORE),
             private_folder("memflux-tune-", "/dev/shm") as folder,  # of a file a trial, which nobody reads
         ):
-            search = _Search(study, work, _room(study), on_look)
+            room = _room(study)
+            os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(room)  # by itself Tune starts one actor after the other
+            search = _Search(study, work, room, on_look)
             trainable = tune.with_resources(tune.with_parameters(TuneTrial, work=work), _resources(study))
             tuner = tune.Tuner(
                 trainable,
