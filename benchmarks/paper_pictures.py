@@ -50,14 +50,13 @@ class Answered(NamedTuple):
 
 
 class Fitted(NamedTuple):
-    """The device that was found for a target curve, and a curve of Table 4 beside it."""
+    """The device that was found for a target curve, and published devices beside it."""
 
     target: str
     fit: FitResult
     check: Confirmation
     certainty: Identifiability
-    theirs: str  # a set of Table 4
-    curve: np.ndarray  # A, of that set by our FV model
+    beside: Mapping[str, np.ndarray]  # A, their curves by our FV model
 
 
 def figure_4(spaces: Mapping[str, Answered]) -> Figure:
@@ -122,7 +121,7 @@ def _curves(axes: Sequence[Axes], name: str, found: Answered) -> None:
 
 
 def figure_5(panels: Mapping[str, Fitted]) -> Figure:
-    """Target, surrogate and FV model, in amperes and as magnitudes; the curve of Table 4 where it is another."""
+    """Target, surrogate and FV model, in amperes and as magnitudes; published devices beside."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 6.6), layout="constrained")
         axes = figure.subplots(2, len(panels), sharex=True, squeeze=False)
@@ -139,8 +138,8 @@ def _fit(ax: Axes, panel: Fitted, sizes: bool) -> None:
     fit = panel.fit
     factor, unit = ampere_scale(fit.target)
     curves = [(panel.target, fit.target, "o", MUTED, 3.5)]
-    if not np.array_equal(fit.target, panel.curve):
-        curves.append((f"{panel.theirs} of Table 4, our FV model", panel.curve, ":", INK, 1.3))
+    for (name, curve), style in zip(panel.beside.items(), (":", "-."), strict=False):
+        curves.append((f"{name}, our FV model", curve, style, INK, 1.2))
     curves.append(("fitted device, FV model", panel.check.exact[0], "-", ACCENT, 1.8))
     curves.append(("fit, surrogate", fit.prediction, "--", MODEL, 1.3))
     for name, current, style, colour, size in curves:
