@@ -98,6 +98,8 @@ def _draw(indices: SobolResult, front: ParetoResult, confirmed: ConfirmedFront, 
         left, middle, right = figure.subplots(1, 3)
         _bars(left, indices)
         middle.plot(*front.objectives.T, "o", color=ACCENT, markersize=3.5, label="front, surrogate")
+        ends = np.stack([confirmed.predicted, confirmed.confirmed])  # [2, K, Q]
+        middle.plot(ends[:, :, 0], ends[:, :, 1], color=MUTED, linewidth=0.8, zorder=1)
         middle.plot(*confirmed.confirmed.T, "D", color=MODEL, markersize=4.5, label="the same, FV model")
         middle.set(
             title="what can be had at once", xlabel=label(front.quantities[0]), ylabel=label(front.quantities[1])
