@@ -110,7 +110,8 @@ def _fitted(
 ) -> Fitted:
     """As `memflux fit --verify 1 --profile` fits, of the possible orders of the branches the one that costs least."""
     costs = [CurveCost(kind="log_curve", target=order) for order in orders]
-    fits = [fit_curve(model, model.space, cost, starts=starts) for cost in costs]
+    fast = model.on("cpu", "float32")
+    fits = [fit_curve(fast, model.space, cost, starts=starts) for cost in costs]
     fit, cost = min(zip(fits, costs, strict=True), key=lambda pair: pair[0].cost)
     check = confirm(fit, model.space, cost, model, Solver(samples=model.samples), count=1)
     return Fitted(target, fit, check, identify(model, model.space, cost, fit), beside)
@@ -172,4 +173,4 @@ def _others(curve: np.ndarray, target: np.ndarray, model: Surrogate) -> str:
 
 
 if __name__ == "__main__":
-    harness.run("paper_figures", [errors, devices])
+    harness.run("paper_figures", [devices, errors])
