@@ -5,6 +5,7 @@ an independent draw of 2,000 devices.
 """
 
 import dataclasses
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from safetensors import safe_open
 
 from harness import Row
 from memflux import Dataset, Devices, Space, Surrogate
@@ -20,8 +22,9 @@ from memflux.platform.campaigns.campaign import SAMPLES, Campaign
 from memflux.platform.campaigns.executor_ray import RayExecutor
 from memflux.platform.cluster import local_cluster
 from memflux.traces import Traces
+from memflux.training.data import split_curves
 from memflux.training.evaluate import evaluate
-from memflux.training.loop import fit
+from memflux.training.loop import Recipe, Training, fit
 from memflux.training.models import Config, name_of
 from memflux.training.schedule import Schedule, Step
 from memflux.waveform import Waveform
@@ -82,6 +85,25 @@ def trained(name: str, count: int, config: Config | None = None, epochs: int | N
         on_progress=_say,
     )
     return surrogate.tested(*tests(name))
+
+
+def finished(name: str, count: int) -> Surrogate | None:
+    """The spectral surrogate that `trained` ended with, on whatever schedule it ran; None where it has not ended.
+
+    Trains nothing. The record of the surrogate does not tell of its training.
+    """
+    path = CACHE / f"{name}-{count}.training"
+    if not path.exists():
+        return None
+    with safe_open(path, framework="pt") as file:
+        notes = json.loads(file.metadata()["memflux"])
+        weights = {k.removeprefix("kept/"): file.get_tensor(k) for k in file.keys() if k.startswith("kept/")}  # noqa: SIM118
+    if not notes["history"] or notes["epoch"] < notes["history"][-1]["epochs"]:
+        return None
+    curves = split_curves(*first(dataset(name, count), count), Space.preset(name), FRACTIONS)
+    training = Training(curves, Recipe())
+    training.trainer.module.load_state_dict(weights)
+    return training.surrogate(None)
 
 
 def scaled_error(what: str, surrogate: Surrogate, bar: float) -> Iterator[Row]:
