@@ -81,7 +81,7 @@ def test_the_same_documents_as_the_commands(tmp_path):
 def test_a_failure_has_an_exit_code_and_a_sentence(tmp_path):
     file = write(
         tmp_path,
-        {"name": "s", "analysis": "sobol", "base_samples": 5},
+        {"name": "s", "analysis": "sobol", "base_samples": 100},
         {"name": "m", "analysis": "morris", "trajectories": 2},
     )
     result = run(file, "--model", "m", "--out", tmp_path / "o", "--executor", "serial")
