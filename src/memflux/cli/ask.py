@@ -176,7 +176,7 @@ def _defaults(kind: str) -> dict[str, Any]:
     from memflux.platform.asking.file import ANALYSES
 
     required = {"curve": "measured.csv"} if kind == "fit" else {}
-    return ANALYSES[kind](**required).asked()
+    return ANALYSES[kind].read(kind, required).asked()
 
 
 def _help() -> dict[str, dict[str, str]]:

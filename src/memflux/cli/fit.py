@@ -58,10 +58,22 @@ def fit(
 
     check_out(out)
     check_picture(figure)
-    question = Fit(
-        curve=str(curve), fix=fix, cost=cost, floor=floor, starts=starts, iterations=iterations, polish=polish,
-        verify=verify, profile=profile, posterior=posterior, noise=noise, steps=steps, seed=seed,
-    )  # fmt: skip
+    options = dict(
+        curve=str(curve),
+        fix=fix,
+        cost=cost,
+        floor=floor,
+        starts=starts,
+        iterations=iterations,
+        polish=polish,
+        verify=verify,
+        profile=profile,
+        posterior=posterior,
+        noise=noise,
+        steps=steps,
+        seed=seed,
+    )
+    question = Fit.read("options", options)
     predictor, where = asked(model, url, name, token_file, space)
     answer = question.answer(predictor, where, bars(as_json))
     if answer.ways > 1:

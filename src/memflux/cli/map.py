@@ -51,9 +51,10 @@ def metric_map(
 
     check_out(out)
     check_picture(figure)
-    question = Map(
+    options = dict(
         quantity=quantities, voltage=voltage, axis=axes, fix=fix, statistic=statistic, draws=draws, seed=seed
     )
+    question = Map.read("options", options)
     predictor, where = asked(model, url, name, token_file, space)
     result = question.answer(predictor, where, bars(as_json))
     if figure is not None:

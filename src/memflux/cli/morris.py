@@ -42,7 +42,8 @@ def morris(
 
     check_out(out)
     check_picture(figure)
-    question = Morris(quantity=quantities, voltage=voltage, trajectories=trajectories, seed=seed)
+    options = dict(quantity=quantities, voltage=voltage, trajectories=trajectories, seed=seed)
+    question = Morris.read("options", options)
     predictor, where = asked(model, url, name, token_file, space)
     result = question.answer(predictor, where, bars(as_json))
     if figure is not None:

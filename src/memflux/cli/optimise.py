@@ -47,10 +47,17 @@ def optimise(
     from memflux.platform.asking.questions import Optimise
 
     check_out(out)
-    question = Optimise(
-        target=targets or PUBLISHED, at_least=at_least, at_most=at_most, voltage=voltage, fix=fix,
-        population=population, generations=generations, seed=seed,
-    )  # fmt: skip
+    options = dict(
+        target=targets or PUBLISHED,
+        at_least=at_least,
+        at_most=at_most,
+        voltage=voltage,
+        fix=fix,
+        population=population,
+        generations=generations,
+        seed=seed,
+    )
+    question = Optimise.read("options", options)
     predictor, where = asked(model, url, name, token_file, space)
     result = question.answer(predictor, where, bars(as_json))
     finish(result, out, as_json, _optimise_table(result), f"optimum over {where.name}")

@@ -68,11 +68,25 @@ def pareto(
 
     check_out(out)
     check_picture(figure)
-    question = Pareto(
-        objective=objectives or PUBLISHED, at_least=at_least, at_most=at_most, voltage=voltage, method=method,
-        population=population, generations=generations, tolerance=tolerance, reference=reference, spread=spread,
-        copies=copies, quantile=quantile, weights=weights, targets=targets, verify=verify, seed=seed,
-    )  # fmt: skip
+    options = dict(
+        objective=objectives or PUBLISHED,
+        at_least=at_least,
+        at_most=at_most,
+        voltage=voltage,
+        method=method,
+        population=population,
+        generations=generations,
+        tolerance=tolerance,
+        reference=reference,
+        spread=spread,
+        copies=copies,
+        quantile=quantile,
+        weights=weights,
+        targets=targets,
+        verify=verify,
+        seed=seed,
+    )
+    question = Pareto.read("options", options)
     predictor, where = asked(model, url, name, token_file, space)
     result = question.answer(predictor, where, bars(as_json))
     if figure is not None:

@@ -54,10 +54,17 @@ def sobol(
 
     check_out(out)
     check_picture(figure)
-    question = Sobol(
-        quantity=quantities, voltage=voltage, base_samples=base_samples, second_order=second_order,
-        tolerance=tolerance, largest=largest, along_curve=along_curve, seed=seed,
-    )  # fmt: skip
+    options = dict(
+        quantity=quantities,
+        voltage=voltage,
+        base_samples=base_samples,
+        second_order=second_order,
+        tolerance=tolerance,
+        largest=largest,
+        along_curve=along_curve,
+        seed=seed,
+    )
+    question = Sobol.read("options", options)
     predictor, where = asked(model, url, name, token_file, space)
     result = question.answer(predictor, where, bars(as_json))
     if figure is not None:

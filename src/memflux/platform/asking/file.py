@@ -54,6 +54,6 @@ def _read(number: int, value: object) -> AbstractAnalysis:
         raise InvalidValue(f"name = {name!r} of analysis {number} cannot name a file; write letters, digits, - and _.")
     try:
         kind = ANALYSES[check_choice("analysis", fields.pop("analysis", None), ANALYSES)]
-        return kind(**fields)
+        return kind.read(name, fields)
     except (InvalidValue, DataError) as error:
         raise InvalidValue(f"analysis {name!r}: {error}") from None
