@@ -5,11 +5,11 @@ from typer.testing import CliRunner
 
 from memflux.analysis.confirmed_front import ConfirmedFront
 from memflux.analysis.pareto import ParetoResult
-from memflux.cli import pareto as command
 from memflux.cli import predictor as predictor_options
 from memflux.cli.main import app
 from memflux.compact import CompactModel
 from memflux.errors import MemfluxError
+from memflux.solvers import solver
 from memflux.space import Space
 
 RUNNER = CliRunner()
@@ -26,7 +26,7 @@ class Stand(CompactModel):
 @pytest.fixture(autouse=True)
 def stand(monkeypatch):
     monkeypatch.setattr(predictor_options, "predictor", lambda *_: Stand(samples=40))
-    monkeypatch.setattr(command, "_solver", lambda samples: CompactModel(samples=2 * samples))
+    monkeypatch.setattr(solver, "Solver", lambda samples: CompactModel(samples=2 * samples))
 
 
 def run(*words):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from memflux.errors import InvalidValue, ServiceError
+from memflux.platform import cluster
 from memflux.platform.cluster import local_cluster, make_token_private
 from memflux.platform.environment import scrub_launcher_environment
 
@@ -156,3 +157,10 @@ def test_launcher_variables_are_taken_away(monkeypatch):
     scrub_launcher_environment()
     assert [n for n in ("PMI_RANK", "PMIX_ID", "OMPI_COMM_WORLD_RANK", "SLURM_STEP_ID") if n in os.environ] == []
     assert os.environ["SLURM_JOB_ID"] == "1"
+
+
+def test_a_silent_head_is_not_waited_for_long(monkeypatch):
+    monkeypatch.setattr(cluster, "SILENT_S", 0.1)
+    monkeypatch.setattr(cluster, "head_answers", lambda: False)
+    with pytest.raises(ServiceError, match="nothing is lost: start the cluster and run the same command again"):
+        cluster.require_head()

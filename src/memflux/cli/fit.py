@@ -1,14 +1,13 @@
 """`memflux fit`: which device a measured curve comes from."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from memflux.cli.output import Json, console, emit
 from memflux.cli.picture import Picture, check_picture, write_picture
 from memflux.cli.predictor import (
-    Model,
     ModelOption,
     NameOption,
     SpaceOption,
@@ -16,19 +15,12 @@ from memflux.cli.predictor import (
     UrlOption,
     asked,
 )
-from memflux.cli.question import Fix, Out, Seed, assigned, bar, check_out
-from memflux.errors import InvalidValue, check_integer
-from memflux.space import DRIVE_PARAMETERS, Space
-from memflux.waveform import Triangle
+from memflux.cli.question import Fix, Out, Seed, bars, check_out
 
 if TYPE_CHECKING:
-    from memflux.analysis.confirmed_fit import Confirmation
-    from memflux.analysis.identifiability import Identifiability
     from memflux.analysis.inverse import FitResult
-    from memflux.analysis.likelihood import Noise
-    from memflux.analysis.posterior import Posterior
-    from memflux.analysis.results import AbstractResult
-    from memflux.contracts import CurveCost
+    from memflux.platform.asking.fit import FitAnswer
+    from memflux.space import Space
 
 
 def fit(
@@ -62,30 +54,32 @@ def fit(
 
     Example: memflux fit measured.csv --model surrogate --fix period=8 --fix amplitude=10 --out fit.json
     """
-    from memflux.analysis.inverse import fit_curve
-    from memflux.analysis.likelihood import Noise
+    from memflux.platform.asking.fit import Fit
 
     check_out(out)
     check_picture(figure)
-    check_integer("verify", verify, low=0, high=10_000)
-    check_integer("steps", steps, low=20, high=1_000_000)
-    level = Noise(relative=noise)
+    options = dict(
+        curve=str(curve),
+        fix=fix,
+        cost=cost,
+        floor=floor,
+        starts=starts,
+        iterations=iterations,
+        polish=polish,
+        verify=verify,
+        profile=profile,
+        posterior=posterior,
+        noise=noise,
+        steps=steps,
+        seed=seed,
+    )
+    question = Fit.read("options", options)
     predictor, where = asked(model, url, name, token_file, space)
-    drive, held = _known(where, assigned("--fix", fix))
-    pairs = []
-    for target in _targets(curve, drive, predictor, cost, floor):
-        with bar("fit", as_json) as tick:
-            found = fit_curve(predictor, where, target, starts, iterations, polish, held, seed, tick)
-        pairs.append((found, target))
-    result, target = min(pairs, key=lambda pair: pair[0].cost)
-    answer = Answer(result)
-    if verify:
-        answer = answer._replace(confirmation=_confirmation(result, where, target, predictor, verify))
-    if profile or posterior:
-        answer = answer._replace(
-            **_certainty(predictor, where, target, result, level, profile, posterior, steps, seed, as_json)
-        )
-    _write(answer, out)
+    answer = question.answer(predictor, where, bars(as_json))
+    if answer.ways > 1:
+        console.print(f"{curve} is sorted by voltage: its branches were put in order in all {answer.ways} ways.")
+    if out is not None:
+        answer.to_json(out)
     if figure is not None:
         _draw(answer, where, figure)
     if as_json:
@@ -95,74 +89,7 @@ def fit(
         emit(_table(answer) | written, as_json, f"device of {where.name} nearest to {curve}")
 
 
-class Answer(NamedTuple):
-    """What was found, each where it was asked for."""
-
-    fit: "FitResult"
-    confirmation: "Confirmation | None" = None
-    identifiability: "Identifiability | None" = None
-    posterior: "Posterior | None" = None
-
-    def extras(self) -> "dict[str, AbstractResult]":
-        """All but the fit itself, by name."""
-        return {name: value for name, value in self._asdict().items() if name != "fit" and value is not None}
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fit, and the others under their names."""
-        return self.fit.to_dict() | {name: value.to_dict() for name, value in self.extras().items()}
-
-
-def _targets(curve: Path, drive: Triangle, model: Model, cost: str, floor: float) -> "list[CurveCost]":
-    """The cost for every way in which the branches of the file may be in order."""
-    from memflux.analysis.measured import read_curves
-    from memflux.contracts import CurveCost
-
-    curves = read_curves(curve, drive, model.samples)
-    if len(curves) > 1:
-        console.print(f"{curve} is sorted by voltage: its branches are put in order in all {len(curves)} ways.")
-    return [CurveCost(kind=cost, target=target, floor=floor) for target in curves]
-
-
-def _confirmation(result: "FitResult", space: Space, target: "CurveCost", model: Model, count: int) -> "Confirmation":
-    from memflux.analysis.confirmed_fit import confirm
-    from memflux.solvers.solver import Solver
-
-    return confirm(result, space, target, model, Solver(samples=model.samples), count)
-
-
-def _certainty(
-    model: Model,
-    space: Space,
-    target: "CurveCost",
-    result: "FitResult",
-    noise: "Noise",
-    profile: bool,
-    samples: bool,
-    steps: int,
-    seed: int,
-    quiet: bool,
-) -> "dict[str, Any]":
-    """Identifiability, and the posterior where it is wanted."""
-    from memflux.analysis.identifiability import identify
-    from memflux.analysis.posterior import posterior
-
-    found = identify(model, space, target, result, noise, profile)
-    if not samples:
-        return {"identifiability": found}
-    with bar("posterior", quiet) as tick:
-        drawn = posterior(model, space, target, found, steps=steps, seed=seed, progress=tick)
-    return {"identifiability": found, "posterior": drawn}
-
-
-def _write(answer: Answer, out: Path | None) -> None:
-    if out is None:
-        return
-    answer.fit.to_json(out)
-    for name, value in answer.extras().items():
-        value.to_json(out.with_suffix(f".{name}.json"))
-
-
-def _draw(answer: Answer, space: Space, path: Path) -> None:
+def _draw(answer: "FitAnswer", space: "Space", path: Path) -> None:
     """The fit in `path`; profiles and posterior beside it."""
     from memflux.platform import fit_figures
 
@@ -176,25 +103,6 @@ def _draw(answer: Answer, space: Space, path: Path) -> None:
         write_picture(figure, path.with_stem(path.stem + suffix))
 
 
-def _known(space: Space, fixed: dict[str, float]) -> tuple[Triangle, dict[str, float]]:
-    """The drive of the measurement, and which parameters of `space` are not to be fitted."""
-    if missing := [p for p in DRIVE_PARAMETERS if p in space.names and p not in fixed]:
-        raise InvalidValue(
-            f"space {space.name!r} varies the drive and a measured curve has one; give "
-            f"{' and '.join(f'--fix {p}=VALUE' for p in missing)}."
-        )
-    numbers = {p: fixed.get(p, getattr(space, p)) for p in DRIVE_PARAMETERS}
-    for p, value in numbers.items():
-        if p not in space.names and value != getattr(space, p):
-            raise InvalidValue(
-                f"{p} = {value:g} is not what space {space.name!r} is for ({getattr(space, p):g}); "
-                "use a model of a space that varies it."
-            )
-    return Triangle(cycles=space.cycles, **numbers), {
-        name: value for name, value in fixed.items() if name in space.names or name not in DRIVE_PARAMETERS
-    }
-
-
 def _fit_table(result: "FitResult") -> dict[str, Any]:
     table: dict[str, Any] = {"cost": f"{result.cost:.4g} ({result.cost_kind})", "nMAE in amperes": result.nmae}
     for k, name in enumerate(result.names):
@@ -203,7 +111,7 @@ def _fit_table(result: "FitResult") -> dict[str, Any]:
     return table | {"starts within 10 % of the best": result.alike, "evaluations": result.evaluations}
 
 
-def _table(answer: Answer) -> dict[str, Any]:
+def _table(answer: "FitAnswer") -> dict[str, Any]:
     table = _fit_table(answer.fit)
     if answer.confirmation is not None:
         checks = answer.confirmation

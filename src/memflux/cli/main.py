@@ -7,6 +7,7 @@ from rich.text import Text
 
 from memflux import __version__
 from memflux.cli import (
+    ask,
     calibrate,
     campaign,
     cluster,
@@ -72,6 +73,7 @@ fit.register(app)
 metric_map.register(app)
 optimise.register(app)
 sweep.register(app)
+ask.register(app)
 report.register(app)
 
 

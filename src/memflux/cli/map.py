@@ -14,24 +14,10 @@ from memflux.cli.predictor import (
     UrlOption,
     asked,
 )
-from memflux.cli.question import (
-    Fix,
-    Out,
-    Quantities,
-    Seed,
-    Voltage,
-    assigned,
-    bar,
-    check_out,
-    finish,
-    quantities_of,
-)
-from memflux.errors import InvalidValue
+from memflux.cli.question import Fix, Out, Quantities, Seed, Voltage, bars, check_out, finish
 
 if TYPE_CHECKING:
     from memflux.analysis.maps import MapResult
-
-AXES = ("barrier_left", "barrier_right", "mobility_vacancy")  # of the published maps
 
 
 def metric_map(
@@ -61,37 +47,21 @@ def metric_map(
 
     Example: memflux map --model 5d-parametric --axis barrier_left=64 --axis barrier_right=64 --figure maps.png
     """
-    from memflux.analysis.maps import metric_map as analyse
+    from memflux.platform.asking.questions import Map
 
     check_out(out)
     check_picture(figure)
-    numbers = quantities_of(quantities, voltage)
-    names, points = _axes(axes or [])
+    options = dict(
+        quantity=quantities, voltage=voltage, axis=axes, fix=fix, statistic=statistic, draws=draws, seed=seed
+    )
+    question = Map.read("options", options)
     predictor, where = asked(model, url, name, token_file, space)
-    with bar("map", as_json) as tick:
-        result = analyse(
-            predictor, where, numbers, axes=names, points=points, fixed=assigned("--fix", fix),
-            statistic=statistic, draws=draws, seed=seed, progress=tick,
-        )  # fmt: skip
+    result = question.answer(predictor, where, bars(as_json))
     if figure is not None:
         from memflux.platform.analysis_figures import metric_maps
 
         write_picture(metric_maps(result), figure)
     finish(result, out, as_json, _map_table(result), f"maps over {where.name}")
-
-
-def _axes(texts: list[str]) -> tuple[tuple[str, ...], tuple[int, ...] | None]:
-    """Names and numbers of points of the axes; None where no axis says a number."""
-    if not texts:
-        return AXES, None
-    pairs = [text.partition("=") for text in texts]
-    counts = [count for _, _, count in pairs]
-    if not any(counts):
-        return tuple(name for name, _, _ in pairs), None
-    for text, count in zip(texts, counts, strict=True):
-        if not count.isdecimal():
-            raise InvalidValue(f"--axis {text} has no number of points; write for example --axis barrier_left=64.")
-    return tuple(name for name, _, _ in pairs), tuple(map(int, counts))
 
 
 def _map_table(result: "MapResult") -> dict[str, Any]:

@@ -14,7 +14,7 @@ from memflux.cli.predictor import (
     UrlOption,
     asked,
 )
-from memflux.cli.question import Out, Quantities, Seed, Voltage, bar, check_out, finish, quantities_of
+from memflux.cli.question import Out, Quantities, Seed, Voltage, bars, check_out, finish
 
 if TYPE_CHECKING:
     from memflux.analysis.screening import MorrisResult
@@ -38,14 +38,14 @@ def morris(
 
     Example: memflux morris --model 9d --trajectories 100 --figure screening.png
     """
-    from memflux.analysis.screening import morris as analyse
+    from memflux.platform.asking.questions import Morris
 
     check_out(out)
     check_picture(figure)
-    numbers = quantities_of(quantities, voltage)
+    options = dict(quantity=quantities, voltage=voltage, trajectories=trajectories, seed=seed)
+    question = Morris.read("options", options)
     predictor, where = asked(model, url, name, token_file, space)
-    with bar("elementary effects", as_json) as tick:
-        result = analyse(predictor, where, numbers, trajectories=trajectories, seed=seed, progress=tick)
+    result = question.answer(predictor, where, bars(as_json))
     if figure is not None:
         from memflux.platform import sensitivity_figures
 

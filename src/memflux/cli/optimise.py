@@ -13,26 +13,10 @@ from memflux.cli.predictor import (
     UrlOption,
     asked,
 )
-from memflux.cli.question import (
-    AtLeast,
-    AtMost,
-    Fix,
-    Out,
-    Seed,
-    Voltage,
-    assigned,
-    bar,
-    check_out,
-    constraints,
-    finish,
-    number,
-    quantity,
-)
+from memflux.cli.question import AtLeast, AtMost, Fix, Out, Seed, Voltage, bars, check_out, finish
 
 if TYPE_CHECKING:
-    from memflux.analysis.optimise import OptimiseResult, Target
-
-PUBLISHED = ("symmetry=0", "on_off_ratio=1")
+    from memflux.analysis.optimise import OptimiseResult
 
 
 def optimise(
@@ -59,30 +43,24 @@ def optimise(
 
     Example: memflux optimise --model 5d-parametric --target symmetry=0 --target on_off_ratio=1 --at-most energy=1e-3
     """
-    from memflux.analysis.optimise import optimise as analyse
+    from memflux.platform.asking.options import PUBLISHED
+    from memflux.platform.asking.questions import Optimise
 
     check_out(out)
-    wanted = [_target(text, voltage) for text in targets or PUBLISHED]
-    limits = constraints(at_least, at_most, voltage)
-    predictor, where = asked(model, url, name, token_file, space)
-    with bar("optimum", as_json) as tick:
-        result = analyse(
-            predictor, where, wanted, limits, fixed=assigned("--fix", fix),
-            population=population, generations=generations, seed=seed, progress=tick,
-        )  # fmt: skip
-    finish(result, out, as_json, _optimise_table(result), f"optimum over {where.name}")
-
-
-def _target(text: str, voltage: float) -> "Target":
-    from memflux.analysis.optimise import Target
-
-    name, _, numbers = text.rpartition("=")
-    value, slash, scale = (part.strip() for part in numbers.partition("/"))
-    return Target(
-        value=number("--target", text, value),
-        scale=number("--target", text, scale) if slash else 1.0,
-        quantity=quantity(name.strip(), voltage),
+    options = dict(
+        target=targets or PUBLISHED,
+        at_least=at_least,
+        at_most=at_most,
+        voltage=voltage,
+        fix=fix,
+        population=population,
+        generations=generations,
+        seed=seed,
     )
+    question = Optimise.read("options", options)
+    predictor, where = asked(model, url, name, token_file, space)
+    result = question.answer(predictor, where, bars(as_json))
+    finish(result, out, as_json, _optimise_table(result), f"optimum over {where.name}")
 
 
 def _optimise_table(result: "OptimiseResult") -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """`memflux pareto`: what can be had at once, and whether the transport model agrees."""
 
-import dataclasses
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,26 +14,12 @@ from memflux.cli.predictor import (
     UrlOption,
     asked,
 )
-from memflux.cli.question import (
-    AtLeast,
-    AtMost,
-    Out,
-    Seed,
-    Voltage,
-    assigned,
-    bar,
-    check_out,
-    constraints,
-    finish,
-    objective,
-)
-from memflux.errors import InvalidValue
+from memflux.cli.question import AtLeast, AtMost, Out, Seed, Voltage, bars, check_out, finish
 
 if TYPE_CHECKING:
     from memflux.analysis.pareto import ParetoResult
-    from memflux.analysis.tradeoff import Variability
-    from memflux.contracts import Predictor
 
+PUBLISHED = ("symmetry:min", "on_off_ratio:max")
 SHOWN = 12  # rows of a front in the terminal
 
 
@@ -79,61 +64,38 @@ def pareto(
 
     Example: memflux pareto --model 5d-parametric --objective symmetry:min --objective on_off_ratio:max --verify 16
     """
-    from memflux.analysis.pareto import pareto as analyse
+    from memflux.platform.asking.questions import Pareto
 
     check_out(out)
     check_picture(figure)
-    pairs = [objective(text, voltage) for text in objectives or ("symmetry:min", "on_off_ratio:max")]
-    limits = constraints(at_least, at_most, voltage)
-    scatter = _variability(spread or [], copies, quantile)
-    wish = {"weights": _numbers("--weights", weights), "targets": _numbers("--targets", targets)}
+    options = dict(
+        objective=objectives or PUBLISHED,
+        at_least=at_least,
+        at_most=at_most,
+        voltage=voltage,
+        method=method,
+        population=population,
+        generations=generations,
+        tolerance=tolerance,
+        reference=reference,
+        spread=spread,
+        copies=copies,
+        quantile=quantile,
+        weights=weights,
+        targets=targets,
+        verify=verify,
+        seed=seed,
+    )
+    question = Pareto.read("options", options)
     predictor, where = asked(model, url, name, token_file, space)
-    with bar("Pareto front", as_json) as tick:
-        result = analyse(
-            predictor, where, pairs, population=population, generations=generations, seed=seed, progress=tick,
-            method=method, constraints=limits, variability=scatter,
-            reference=_numbers("--reference", reference), tolerance=tolerance,
-        )  # fmt: skip
-    if any(wish.values()):
-        result = dataclasses.replace(result, selected=result.select(**wish))
-    checked = None
-    if verify:
-        from memflux.analysis.confirmed_front import confirm
-
-        with bar("the same with the FV model", as_json) as tick:
-            checked = confirm(result, _solver(predictor.samples), where, verify, [q for q, _ in pairs], limits, tick)
-        result = dataclasses.replace(result, confirmation=checked.to_dict())
+    result = question.answer(predictor, where, bars(as_json))
     if figure is not None:
+        from memflux.analysis.confirmed_front import ConfirmedFront
         from memflux.platform.pareto_figures import pareto_figure
 
+        checked = None if result.confirmation is None else ConfirmedFront.from_dict(result.confirmation)
         write_picture(pareto_figure(result, checked), figure)
     finish(result, out, as_json, _pareto_table(result), f"Pareto front over {where.name}")
-
-
-def _solver(samples: int) -> "Predictor":
-    from memflux.solvers.solver import Solver
-
-    return Solver(samples=samples)
-
-
-def _variability(spread: list[str], copies: int, quantile: float | None) -> "Variability | None":
-    from memflux.analysis.tradeoff import Variability
-
-    if not spread:
-        if quantile is not None:
-            raise InvalidValue("--quantile is of devices that differ; give their --spread, or leave it out.")
-        return None
-    found = assigned("--spread", spread)
-    if quantile is None:
-        return Variability(spread=found, devices=copies)
-    return Variability(spread=found, devices=copies, statistic="quantile", quantile=quantile)
-
-
-def _numbers(option: str, text: str | None) -> list[float] | None:
-    try:
-        return None if text is None else [float(part) for part in text.split(",")]
-    except ValueError:
-        raise InvalidValue(f"{option} = {text} is not a list of numbers; write them as 0.5,2.") from None
 
 
 def _pareto_table(result: "ParetoResult") -> dict[str, Any]:

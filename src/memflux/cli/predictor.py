@@ -1,14 +1,16 @@
 """Which predictor a command asks: a surrogate folder, or a model behind an endpoint."""
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Protocol, runtime_checkable
+from typing import Annotated
 
 import numpy as np
 import typer
 
 from memflux.cli.output import console
-from memflux.contracts import Differentiable
 from memflux.errors import InvalidValue
+from memflux.platform.asking.model import Model
 from memflux.space import Space
 
 ModelOption = Annotated[str | None, typer.Option("--model", help="Folder or name of a surrogate on this machine.")]
@@ -20,18 +22,6 @@ TokenOption = Annotated[
 SpaceOption = Annotated[str | None, typer.Option("--space", help="Space preset to ask in; default: the model's own.")]
 
 PROBES = 64  # devices of another space that are checked against the model's own
-
-
-@runtime_checkable
-class Model(Differentiable, Protocol):
-    """What Surrogate and Client have in common."""
-
-    @property
-    def space(self) -> Space: ...
-    @property
-    def samples(self) -> int: ...
-    @property
-    def cycles(self) -> int: ...
 
 
 def predictor(model: str | None, url: str | None, name: str | None, token_file: Path | None) -> Model:
@@ -49,6 +39,17 @@ def predictor(model: str | None, url: str | None, name: str | None, token_file: 
     from memflux.platform.serving.client import Client
 
     return Client(url, model=name, token_file=token_file)
+
+
+def opener(model: str | None, url: str | None, name: str | None, token_file: Path | None) -> Callable[[], Model]:
+    """What makes the model of `predictor` in another process, which need not have the token's file or variable."""
+    if url is None:
+        from memflux.training.surrogate import Surrogate
+
+        return functools.partial(Surrogate.load, str(model))
+    from memflux.platform.serving.client import Client, token_of
+
+    return functools.partial(Client, url, name, token=token_of(None, token_file))
 
 
 def asked(

@@ -1,20 +1,20 @@
-"""What the commands that ask a predictor share: options, quantities by name, the bar, and how a result is shown."""
+"""What the commands that ask a predictor share: options, the bars, and how a result is shown."""
 
-import runpy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from memflux.cli.output import emit, progress
-from memflux.errors import DataError, InvalidValue
+from memflux.errors import DataError
 
 if TYPE_CHECKING:
-    from memflux.analysis.constraint import Constraint
-    from memflux.analysis.quantities import Quantity
+    from rich.progress import Progress
+
     from memflux.analysis.results import AbstractResult
+    from memflux.platform.asking.questions import Stage
 
 Out = Annotated[Path | None, typer.Option("--out", help="JSON file to write the whole result to.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of every random choice.")]
@@ -29,70 +29,6 @@ Voltage = Annotated[
     float, typer.Option("--voltage", help="Voltage [V] at which the on-off ratio is read, where it is given no other.")
 ]
 
-EXAMPLES = {
-    "--fix": "--fix period=8",
-    "--target": "--target symmetry=0, or symmetry=0/0.1",
-    "--at-least": "--at-least on_off_ratio=0.7",
-    "--at-most": "--at-most symmetry=0.3",
-    "--spread": "--spread barrier_left=0.05",
-}
-
-
-def quantity(text: str, voltage: float) -> "Quantity":
-    """The quantity a user means: a name, one with parameters as `symmetry(cycle=0)`, or FILE.py:FUNCTION."""
-    from memflux.analysis.quantities import OnOffRatio, quantity_from_text
-
-    file, colon, function = text.rpartition(":")
-    if colon and file.endswith(".py"):
-        return _own(Path(file), function)
-    return OnOffRatio(voltage=voltage) if text == OnOffRatio.name else quantity_from_text(text)
-
-
-def quantities_of(texts: list[str] | None, voltage: float) -> "list[Quantity]":
-    """The quantities a user means; the published ones where none is named."""
-    return [quantity(text, voltage) for text in texts or ("symmetry", "on_off_ratio")]
-
-
-def _own(file: Path, name: str) -> "Quantity":
-    """The user's own function Traces -> [B]; the file is run, as it would be by Python."""
-    if not file.is_file():
-        raise DataError(f"{file} is no file; give FILE.py:FUNCTION with a function of Traces in it.")
-    found = runpy.run_path(str(file)).get(name)
-    if not callable(found):
-        raise InvalidValue(f"{file} has no function {name!r}; give the name of a function of Traces in it.")
-    return cast("Quantity", found)
-
-
-def objective(text: str, voltage: float) -> "tuple[Quantity, str]":
-    """A quantity and its sense from QUANTITY:min or QUANTITY:max."""
-    name, colon, sense = text.rpartition(":")
-    if not colon:
-        raise InvalidValue(f"--objective {text} has no sense; give {text}:min or {text}:max.")
-    return quantity(name, voltage), sense
-
-
-def number(option: str, text: str, part: str) -> float:
-    """The number that `part` of what was given to an option must be."""
-    try:
-        return float(part)
-    except ValueError:
-        raise InvalidValue(f"{option} {text} does not end in =NUMBER; write for example {EXAMPLES[option]}.") from None
-
-
-def assigned(option: str, texts: list[str] | None) -> dict[str, float]:
-    """Names and numbers of what was given to an option as NAME=NUMBER; a name may hold an = in brackets."""
-    pairs = [(text, *text.rpartition("=")) for text in texts or []]
-    return {name.strip(): number(option, text, part) for text, name, _, part in pairs}
-
-
-def constraints(at_least: list[str] | None, at_most: list[str] | None, voltage: float) -> "list[Constraint]":
-    """Limits on quantities from QUANTITY=NUMBER, one for each quantity named."""
-    from memflux.analysis.constraint import Constraint
-
-    low, high = assigned("--at-least", at_least), assigned("--at-most", at_most)
-    names = dict.fromkeys([*low, *high])
-    return [Constraint(quantity=quantity(name, voltage), low=low.get(name), high=high.get(name)) for name in names]
-
 
 def check_out(out: Path | None) -> None:
     """Refuse an output path that cannot work before minutes are spent."""
@@ -100,16 +36,22 @@ def check_out(out: Path | None) -> None:
         raise DataError(f"--out {out} is not a file in an existing folder; make the folder or name another file.")
 
 
+def bars(quiet: bool) -> "Stage":
+    """A progress bar for each part of an analysis, told (done, all)."""
+
+    @contextmanager
+    def stage(what: str) -> Iterator[Callable[[int, int], None]]:
+        with progress(quiet) as shown, bar(shown, what) as tick:
+            yield tick
+
+    return stage
+
+
 @contextmanager
-def bar(what: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar that is told (done, all)."""
-    with progress(quiet) as shown:
-        task = shown.add_task(what, total=None, note="")
-
-        def tick(done: int, total: int) -> None:
-            shown.update(task, completed=done, total=total)
-
-        yield tick
+def bar(shown: "Progress", what: str) -> Iterator[Callable[[int, int], None]]:
+    """One more bar among those that are shown, told (done, all), as long as the block lasts."""
+    task = shown.add_task(what, total=None, note="")
+    yield lambda done, total: shown.update(task, completed=done, total=total)
 
 
 def finish(

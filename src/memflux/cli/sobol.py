@@ -17,8 +17,7 @@ from memflux.cli.predictor import (
     UrlOption,
     asked,
 )
-from memflux.cli.question import Out, Quantities, Seed, Voltage, bar, check_out, finish, quantities_of
-from memflux.errors import InvalidValue
+from memflux.cli.question import Out, Quantities, Seed, Voltage, bars, check_out, finish
 
 if TYPE_CHECKING:
     from memflux.analysis.curve_sensitivity import CurveSobolResult
@@ -51,34 +50,23 @@ def sobol(
 
     Example: memflux sobol --model 5d-parametric --second-order --tolerance 0.02 --out sobol.json --figure sobol.png
     """
-    from memflux.analysis.curve_sensitivity import sobol_along_curve
-    from memflux.analysis.sensitivity import sobol as analyse
+    from memflux.platform.asking.questions import Sobol
 
     check_out(out)
     check_picture(figure)
-    if along_curve and (quantities or second_order or tolerance is not None):
-        raise InvalidValue(
-            "--along-curve gives the first and total order of the current from a sample of fixed size; "
-            "leave out --quantity, --second-order and --tolerance."
-        )
-    numbers = quantities_of(quantities, voltage)
+    options = dict(
+        quantity=quantities,
+        voltage=voltage,
+        base_samples=base_samples,
+        second_order=second_order,
+        tolerance=tolerance,
+        largest=largest,
+        along_curve=along_curve,
+        seed=seed,
+    )
+    question = Sobol.read("options", options)
     predictor, where = asked(model, url, name, token_file, space)
-    result: SobolResult | CurveSobolResult
-    with bar("Sobol indices", as_json) as tick:
-        if along_curve:
-            result = sobol_along_curve(predictor, where, base_samples=base_samples, seed=seed, progress=tick)
-        else:
-            result = analyse(
-                predictor,
-                where,
-                numbers,
-                base_samples=base_samples,
-                second_order=second_order,
-                seed=seed,
-                tolerance=tolerance,
-                largest=largest,
-                progress=tick,
-            )
+    result = question.answer(predictor, where, bars(as_json))
     if figure is not None:
         _draw(result, figure)
     finish(result, out, as_json, _table(result), f"Sobol indices over {where.name}")

@@ -10,8 +10,9 @@ from rich.text import Text
 
 from memflux.cli.output import Json, console, emit, progress
 from memflux.cli.predictor import Model, ModelOption, NameOption, SpaceOption, TokenOption, UrlOption, asked
-from memflux.cli.question import Quantities, Seed, Voltage, quantities_of
+from memflux.cli.question import Quantities, Seed, Voltage
 from memflux.errors import InvalidValue
+from memflux.platform.asking.options import quantities_of
 
 if TYPE_CHECKING:
     from memflux.platform.sweep import State

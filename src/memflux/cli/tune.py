@@ -24,8 +24,8 @@ RUN = "run"
 Study = Annotated[Path, typer.Argument(metavar="STUDY", help="Folder of the study, as --out named it.")]
 
 
-class _RunIsMeant(TyperGroup):
-    """`memflux tune study.yaml` is `memflux tune run study.yaml`."""
+class RunIsMeant(TyperGroup):
+    """`memflux tune study.yaml` is `memflux tune run study.yaml`; as well for other groups with a `run`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] not in self.commands and args[0] not in ("--help", "-h"):
@@ -37,7 +37,7 @@ def register(app: typer.Typer) -> None:
     """Mount the group."""
     group = typer.Typer(
         no_args_is_help=True,
-        cls=_RunIsMeant,
+        cls=RunIsMeant,
         help="Search for settings: many trials from one file, resumable. memflux tune study.yaml --out DIR runs one.",
     )
     for name, command in ((RUN, run), ("new", new), ("status", status), ("report", report), ("winner", winner)):

@@ -11,6 +11,7 @@ import signal
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from memflux.platform.environment import WORKER_ENVIRONMENT, scrub_launcher_envi
 OBJECT_STORE = 2**29  # bytes of shared memory; shards do not travel through it
 REACH_S = 10.0  # how long the machine at an address may take to answer
 HEAD_S = 2.0  # how long the head of a cluster may take to answer
+SILENT_S = 15.0  # how long it may be silent
 LOOPBACK = "127.0.0.1"
 _FOLDER = "memflux-ray-"
 _BEYOND_LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # read on every system, whatever its name says
@@ -92,6 +94,18 @@ def head_answers() -> bool:
     except OSError:
         return False
     return True
+
+
+def require_head() -> None:
+    """ServiceError where the head of the cluster is gone: Ray itself would wait for a minute, and end this process."""
+    deadline = time.monotonic() + SILENT_S
+    while not head_answers():
+        if time.monotonic() > deadline:
+            raise ServiceError(
+                f"the cluster's head has not answered for {SILENT_S:g} s; "
+                "nothing is lost: start the cluster and run the same command again."
+            )
+        time.sleep(0.5)
 
 
 def make_token_private() -> None:

@@ -112,7 +112,7 @@ def claim(folder: Folder, question: Question, answers: Float[np.ndarray, "K A"])
         have = _read(folder)
         known = np.array(have.pop("answers"), dtype=np.float64)
         _refuse_other(folder, have, wanted)
-        if not _alike(known, answers):
+        if not alike(known, answers):
             raise InvalidValue(
                 f"the model answers otherwise than the one that {folder.url} was begun with; "
                 "ask that one, or choose another folder."
@@ -154,7 +154,7 @@ def _refuse_other(folder: Folder, have: dict[str, Any], wanted: dict[str, Any]) 
             )
 
 
-def _alike(known: np.ndarray, answers: np.ndarray) -> bool:
+def alike(known: np.ndarray, answers: np.ndarray) -> bool:
     """Whether each column is the same but for a little of its largest value, with the same gaps."""
     if known.shape != answers.shape or not np.array_equal(np.isnan(known), np.isnan(answers)):
         return False

@@ -3,9 +3,9 @@
 import httpx
 import numpy as np
 import pytest
-from compact_served import NAME, TOKEN, CompactServed
 from starlette.testclient import TestClient
 
+from compact_served import NAME, TOKEN, CompactServed
 from memflux.analysis.quantities import OnOffRatio, Symmetry, evaluate
 from memflux.contracts import CurveCost, Differentiable
 from memflux.errors import InvalidValue, ServiceError

@@ -7,8 +7,8 @@ import threading
 
 import numpy as np
 import pytest
-from compact_served import NAME, CompactServed
 
+from compact_served import NAME, CompactServed
 from memflux.analysis.quantities import OnOffRatio, Symmetry
 from memflux.errors import InvalidValue
 from memflux.platform.serving import answers as answers_file

@@ -8,9 +8,9 @@ import threading
 import httpx
 import numpy as np
 import pytest
-from compact_served import NAME, TOKEN, CompactServed
 from starlette.testclient import TestClient
 
+from compact_served import NAME, TOKEN, CompactServed
 from memflux.compact import CompactModel
 from memflux.errors import InvalidValue
 from memflux.metrics import symmetry

@@ -7,11 +7,11 @@ import hypothesis
 import numpy as np
 import pytest
 import schemathesis
-from compact_served import NAME, TOKEN, CompactServed
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from starlette.testclient import TestClient
 
+from compact_served import NAME, TOKEN, CompactServed
 from memflux.device import QUANTITIES
 from memflux.platform.serving.access import digest
 from memflux.platform.serving.endpoint import application

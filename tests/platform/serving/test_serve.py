@@ -1,22 +1,26 @@
 """The endpoint on a real, small Ray; one for the whole file."""
 
+import functools
 import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import compact_served
 import httpx
 import numpy as np
 import pytest
 import ray
-from compact_served import NAME, TOKEN, CompactServed, load
 
+import compact_served
+from compact_served import NAME, TOKEN, CompactServed, load
 from memflux.analysis.quantities import evaluate
 from memflux.contracts import CurveCost
 from memflux.errors import DataError, InvalidValue, ServiceError
 from memflux.metrics import symmetry
+from memflux.platform.asking.executor_ray import SideBySide
+from memflux.platform.asking.questions import Morris, Optimise, Sobol
+from memflux.platform.asking.run import InTurn, Task, ask
 from memflux.platform.cluster import local_cluster
 from memflux.platform.serving import client as client_file
 from memflux.platform.serving import serve as serve_file
@@ -70,6 +74,17 @@ def test_answers_equal_the_local_model(asked, monkeypatch):
         strict=True,
     ):
         np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+def test_analyses_side_by_side_say_what_they_say_in_turn(asked, running, tmp_path):
+    analyses = [Sobol(name="s", base_samples=32), Optimise(name="o", generations=4), Morris(name="m", trajectories=8)]
+    tasks = [Task(analysis, asked.space) for analysis in analyses]
+    opened = functools.partial(Client, running.url, NAME, token=TOKEN)
+    for folder, asking in (("turn", InTurn(asked)), ("ray", SideBySide(opened, actors=2, cpus=0.25))):
+        outcome = ask(tasks, asked, asking, tmp_path / folder)
+        assert [outcome.state(name) for name in "som"] == ["answered"] * 3
+    for name in ("s.json", "o.json", "m.json"):
+        assert (tmp_path / "turn" / name).read_bytes() == (tmp_path / "ray" / name).read_bytes()
 
 
 def test_solvers_answer_for_what_the_model_does_not_know(asked):

@@ -5,12 +5,12 @@ import sys
 import threading
 import time
 
-import compact_served
 import numpy as np
 import pytest
 import ray
-from compact_served import NAME, TOKEN, CompactServed, load
 
+import compact_served
+from compact_served import NAME, TOKEN, CompactServed, load
 from memflux.analysis.quantities import evaluate
 from memflux.platform.serving.client import Client
 from memflux.platform.serving.serve import Scale, endpoint, free_port

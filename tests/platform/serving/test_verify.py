@@ -4,9 +4,9 @@ import dataclasses
 
 import numpy as np
 import pytest
-from compact_served import NAME, TOKEN, CompactServed
 from test_client import Relay, client
 
+from compact_served import NAME, TOKEN, CompactServed
 from memflux.compact import CompactModel
 from memflux.contracts import CurveCost
 from memflux.errors import InvalidValue

@@ -14,14 +14,13 @@ import ray
 from memflux.errors import ServiceError
 from memflux.platform.campaigns.isolation import refuse_all_lost
 from memflux.platform.campaigns.shard_work import CRASHED, NODE_LOST, OUT_OF_MEMORY, Job, ShardReport
-from memflux.platform.cluster import head_answers
+from memflux.platform.cluster import head_answers, require_head
 from memflux.platform.environment import WORKER_ENVIRONMENT, scrub_launcher_environment
 
 SHORT_S = 5.0  # of shards that take less, a worker holds the next one too, so that it need not wait for the driver
 CHANCES = {CRASHED: 2, OUT_OF_MEMORY: 2, NODE_LOST: 3}  # times that a shard, and then a device, may take a worker down
 START_S = 300.0  # how long there may be no worker that has started
 LOOK_S = 5.0  # between two looks at the cluster: whether it has grown, and its head lives
-HEAD_S = 15.0  # how long the head may be silent
 
 # What a worker's death looks like from here.
 _DEATHS = (
@@ -170,7 +169,7 @@ class Pool:
 
     def _bury(self, worker: _Worker, error: Exception) -> Iterator[ShardReport]:
         """Of a dead worker's tasks, in order: some are done, the next one was its last, the rest never began."""
-        _require_head()
+        require_head()
         cause = _cause_of_death(worker, error)
         blamed = False
         pending, worker.pending = worker.pending, {}
@@ -224,7 +223,7 @@ class Pool:
         if now - self._looked < LOOK_S:
             return
         self._looked = now
-        _require_head()
+        require_head()
         self._grow()
         if any(worker.ready for worker in self._workers):
             self._manned = now
@@ -249,18 +248,6 @@ class Pool:
             runtime_env={"env_vars": dict(WORKER_ENVIRONMENT)},
         ).remote()
         return _Worker(actor=actor, pending={actor.start.remote(self._shared): READY})
-
-
-def _require_head() -> None:
-    """ServiceError where the head of the cluster is gone: Ray itself would wait for a minute, and end this process."""
-    deadline = time.monotonic() + HEAD_S
-    while not head_answers():
-        if time.monotonic() > deadline:
-            raise ServiceError(
-                f"the cluster's head has not answered for {HEAD_S:g} s; "
-                "nothing is lost: start the cluster and run the same command again."
-            )
-        time.sleep(0.5)
 
 
 def _cause_of_death(worker: _Worker, error: Exception) -> str:

@@ -89,7 +89,7 @@ class Client:
         self.url = url.rstrip("/")
         self.precision = check_choice("precision", precision, PRECISIONS)
         self._model = model
-        self._http = _http(self.url, _token(token, token_file), timeout, transport)
+        self._http = _http(self.url, token_of(token, token_file), timeout, transport)
 
     def __call__(self, devices: Devices, drive: Waveform) -> Traces:
         """Traces [B, T] of B devices on the phase grid, as the model itself would return them."""
@@ -319,7 +319,8 @@ def _http(url: str, token: str, timeout: float, transport: httpx.BaseTransport |
     )
 
 
-def _token(token: str | None, token_file: str | Path | None) -> str:
+def token_of(token: str | None, token_file: str | Path | None) -> str:
+    """The token that is given, or that of the file, or of the environment; InvalidValue where there is none or two."""
     if token is not None and token_file is not None:
         raise InvalidValue("token and token_file are both given; give one of them.")
     if token_file is not None:
