@@ -69,6 +69,12 @@ def test_batches_slice_and_index():
     assert [d.length for d in devices] == devices.length.tolist()
 
 
+def test_rows_are_of_one_dimension():
+    devices = Devices.of([Device(), Device()])
+    with pytest.raises(InvalidValue, match="the rows have 2 dimensions"):
+        devices[np.zeros((2, 2), dtype=int)]
+
+
 def test_a_batch_keeps_what_follows():
     devices = Devices.of([Device(), Device(mobility_hole=1e-5)])
     assert np.isnan(devices.mobility_hole[0])

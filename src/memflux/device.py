@@ -328,8 +328,8 @@ class Devices:
                 if np.isnan(values[name]):
                     values[name] = None
             return Device(**values)
-        if self.length[index].ndim != 1:
-            raise InvalidValue(f"the rows have shape {np.shape(index)}; give a slice, or one number or flag a device.")
+        if (dimensions := self.length[index].ndim) != 1:
+            raise InvalidValue(f"the rows have {dimensions} dimensions; give a slice, or an array of one dimension.")
         return self._of_checked({name: getattr(self, name)[index] for name in FIELDS})
 
     def __iter__(self) -> Iterator[Device]:
