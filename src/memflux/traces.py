@@ -225,6 +225,25 @@ class Traces:
             history=tuple(r.history for r in rows),
         )
 
+    @classmethod
+    def concatenate(cls, batches: "Sequence[Traces]") -> Self:
+        """The rows of all batches, one after the other; conduction and inside only where every batch has them.
+
+        Raises InvalidValue where there are none, or of different numbers of times or cycles.
+        """
+        if not batches:
+            raise InvalidValue("batches has no entries; give at least one.")
+        if len({(b.time.shape[1], b.cycles) for b in batches}) != 1:
+            raise InvalidValue("the traces have different numbers of times or cycles; join those of one grid.")
+        names = [f.name for f in dataclasses.fields(cls) if f.name not in ("cycles", "history")]
+        columns = {name: [getattr(b, name) for b in batches] for name in names}
+        told = [h for b in batches for h in (b.history or (None,) * len(b))]
+        return cls(
+            cycles=batches[0].cycles,
+            history=tuple(told) if any(b.history is not None for b in batches) else None,
+            **{n: None if any(c is None for c in column) else np.concatenate(column) for n, column in columns.items()},
+        )
+
     @property
     def ok(self) -> Bool[np.ndarray, " B"]:
         """Which rows answered the whole drive."""
