@@ -18,8 +18,9 @@ from memflux.training.data import FRACTIONS, base_drive, split
 from memflux.waveform import Waveform
 
 LEFT_OUT = ("failed", "outside", "known", "held_out")
-"""Why a row of a further data set is not learned from: not solved, outside the training space, there already, or not
-of the training part: validation and test stay those of the first, so that errors with and without the others compare."""
+"""Why a row of a further data set is not learned from: it was not solved, lies outside the training space, is there
+already, or belongs to another part than training. Validation and test stay those of the first data set, so that errors
+with and without the others compare."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -93,8 +94,8 @@ def _identities(data: Dataset) -> np.ndarray:
 def _refuse_others(name: str, data: Dataset, first: Dataset, space: Space) -> None:
     if data.space is not None and dataclasses.replace(data.space, cycles=space.cycles) != space:
         raise InvalidValue(
-            f"{name} is of the space {data.space.name!r} and the training of {space.name!r}, which differ in parameters, "
-            "ranges or constants; leave it out."
+            f"{name} is of the space {data.space.name!r} and the first data set of {space.name!r}, which differ in "
+            "parameters, ranges or constants; leave it out."
         )
     mine, wanted = data.manifest, first.manifest
     pairs: dict[str, tuple[Any, Any]] = {

@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 
 from memflux.device import Devices
-from memflux.errors import DataError, InvalidValue, MemfluxError
+from memflux.errors import InvalidValue, MemfluxError
 from memflux.folder import Folder
 from memflux.kept import Kept
-from memflux.platform.campaigns.shard_work import UNLUCKY, cpu_target
 from memflux.platform.lock import hold
 from memflux.rows import Method, Rows, drive_family, free_family, rows_of
 from memflux.space import Space
@@ -55,6 +54,9 @@ class Account:
 
 def rows_to_keep(devices: Devices, drive: Waveform, traces: Traces, method: Method) -> Rows:
     """Rows of what was solved; not of failures that may end otherwise the next time. Their index says nothing."""
+    # Here, so that replicas, which solve nothing, do without LLVM.
+    from memflux.platform.campaigns.shard_work import UNLUCKY, cpu_target
+
     rows = rows_of(np.zeros(len(devices), np.int64), devices, drive, traces, method, {"cpu_target": cpu_target()})
     return rows[~np.isin(rows.status_class.astype(str), UNLUCKY)]
 
@@ -86,9 +88,11 @@ class Keeper:
             held = sum(part.current.size for parts in self._held.values() for part in parts)
             if self._over or self._refusal is not None:
                 self._lose(len(rows), str(self._refusal or "the endpoint has ended."))
+            elif strange := set(rows.biography["engine"]) - {self.method.engine}:
+                self._lose(len(rows), f"{', '.join(strange)} solved them, and {self.method.engine} the others.")
             elif held + rows.current.size > MOST_HELD:
-                trouble = next(filter(None, self._trouble.values()), "they came faster than they could be written.")
-                self._lose(len(rows), trouble)
+                why = next(iter(self._trouble.values()), "they came faster than they could be written.")
+                self._lose(len(rows), why)
             else:
                 self._held.setdefault((model, _text(family)), []).append(rows)
                 self._changed.notify_all()
@@ -139,16 +143,20 @@ class Keeper:
                 there.add(rows)
             finally:
                 kept, rows = len(there) - before, there.new(rows)
-        except DataError as error:
-            trouble = str(error)
         except InvalidValue as error:
             refused = str(error)
+        except Exception as error:  # noqa: BLE001 - a file system of any kind; the thread must live on
+            trouble = str(error)
         if trouble and trouble != self._trouble.get(place):
             logger.warning("solved devices wait to be kept: %s", trouble)
         with self._changed:
             self._kept += kept
-            self._trouble[place] = trouble
-            waiting = [rows] * bool(trouble) + self._held.pop(place)[len(parts) :]
+            waiting = self._held.pop(place)[len(parts) :]
+            if trouble:
+                waiting.insert(0, rows)
+                self._trouble[place] = trouble
+            else:
+                self._trouble.pop(place, None)
             if waiting:
                 self._held[place] = waiting
             if refused:
