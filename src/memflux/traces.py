@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Self, overload
+from typing import Any, Self, overload
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -237,12 +237,12 @@ class Traces:
             raise InvalidValue("the traces have different numbers of times or cycles; join those of one grid.")
         names = [f.name for f in dataclasses.fields(cls) if f.name not in ("cycles", "history")]
         columns = {name: [getattr(b, name) for b in batches] for name in names}
-        told = [h for b in batches for h in (b.history or (None,) * len(b))]
-        return cls(
-            cycles=batches[0].cycles,
-            history=tuple(told) if any(b.history is not None for b in batches) else None,
-            **{n: None if any(c is None for c in column) else np.concatenate(column) for n, column in columns.items()},
-        )
+        joined: dict[str, Any] = {
+            n: None if any(p is None for p in c) else np.concatenate(c) for n, c in columns.items()
+        }
+        told = tuple(h for b in batches for h in (b.history or (None,) * len(b)))
+        history = told if any(b.history is not None for b in batches) else None
+        return cls(cycles=batches[0].cycles, history=history, **joined)
 
     @property
     def ok(self) -> Bool[np.ndarray, " B"]:

@@ -43,7 +43,7 @@ class Solving:
         traces = Solver(samples=samples)(devices, drive)
         if self._keeper is not None:
             try:
-                self._hand_over(model, devices, drive, traces)
+                self._hand_over(self._keeper, model, devices, drive, traces)
             except (ValueError, ray.exceptions.RayError) as error:  # the answer goes out all the same
                 logger.warning("%d solved devices are not kept: %s", len(devices), error)
         return traces
@@ -56,13 +56,12 @@ class Solving:
         solver = Solver()
         return Method(control=solver.control, engine=solver.engine, solver_version=VERSION)
 
-    def _hand_over(self, model: str, devices: Devices, drive: Waveform, traces: Traces) -> None:
+    def _hand_over(self, keeper: str, model: str, devices: Devices, drive: Waveform, traces: Traces) -> None:
         from memflux.platform.serving.keeper import rows_to_keep
 
         rows = rows_to_keep(devices, drive, traces, self.method())
         if len(rows):
-            keeper = ray.get_actor(self._keeper, namespace=NAMESPACE)
-            keeper.keep.remote(model, drive_family(drive), rows)
+            ray.get_actor(keeper, namespace=NAMESPACE).keep.remote(model, drive_family(drive), rows)
 
 
 def start_solvers(count: int, keeper: str | None = None) -> list[str]:
@@ -93,7 +92,7 @@ def start_kept_solvers(count: int, folder: str, origins: "Mapping[str, Origin]")
 
     name = f"{KEEPER}{uuid.uuid4().hex}"
     solvers = start_solvers(count, name)
-    method = ray.get(ray.get_actor(solvers[0], namespace=NAMESPACE).method.remote(), timeout=WITHIN)
+    method: Method = ray.get(ray.get_actor(solvers[0], namespace=NAMESPACE).method.remote(), timeout=WITHIN)
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     actor = ray.remote(num_cpus=0, max_restarts=-1)(Keeper).options(
         name=name, namespace=NAMESPACE, lifetime="detached", max_pending_calls=PENDING, scheduling_strategy=here
