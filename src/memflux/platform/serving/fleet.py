@@ -111,7 +111,7 @@ def stop_keeper() -> None:
         try:
             account = ray.get(actor.finish.remote(), timeout=WITHIN)
         except ray.exceptions.RayError as error:
-            logger.warning("what the keeper of solved devices held is lost: %s", str(error).strip().splitlines()[-1])
+            logger.warning("what the keeper of solved devices held is lost: %s", _reason(error))
         else:
             if account.lost:
                 logger.warning("%d solved devices are not kept: %s", account.lost, account.reason)
@@ -164,8 +164,12 @@ async def _ask(name: str, model: str, devices: Devices, drive: Waveform, samples
     except ray.exceptions.PendingCallsLimitExceeded:
         return _lost(devices, drive, samples, "the solvers are busy; try again")
     except (ray.exceptions.RayActorError, ray.exceptions.RayTaskError, ray.exceptions.OutOfMemoryError) as error:
-        reason = (str(error).strip().splitlines() or ["no reason given"])[-1]
-        return _lost(devices, drive, samples, f"the solver failed: {reason[:200]}")
+        return _lost(devices, drive, samples, f"the solver failed: {_reason(error)[:200]}")
+
+
+def _reason(error: Exception) -> str:
+    """The last line of what Ray says."""
+    return (str(error).strip().splitlines() or ["no reason given"])[-1]
 
 
 def _lost(devices: Devices, drive: Waveform, samples: int, reason: str) -> Traces:
