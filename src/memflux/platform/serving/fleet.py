@@ -92,7 +92,7 @@ def start_kept_solvers(count: int, folder: str, origins: "Mapping[str, Origin]")
 
     name = f"{KEEPER}{uuid.uuid4().hex}"
     solvers = start_solvers(count, name)
-    method: Method = ray.get(ray.get_actor(solvers[0], namespace=NAMESPACE).method.remote(), timeout=WITHIN)
+    method: Any = ray.get(ray.get_actor(solvers[0], namespace=NAMESPACE).method.remote(), timeout=WITHIN)
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     actor = ray.remote(num_cpus=0, max_restarts=-1)(Keeper).options(
         name=name, namespace=NAMESPACE, lifetime="detached", max_pending_calls=PENDING, scheduling_strategy=here
