@@ -16,7 +16,7 @@ import ray
 from ray import serve
 from starlette.types import ASGIApp
 
-from memflux.errors import InvalidValue, ServiceError, check_choice, check_integer, check_number
+from memflux.errors import InvalidValue, MemfluxError, ServiceError, check_choice, check_integer, check_number
 from memflux.platform.serving.access import check_token, digest, new_token
 from memflux.platform.serving.answers import Served
 from memflux.platform.serving.endpoint import application
@@ -141,6 +141,8 @@ def start(
             serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": port}, logging_config=LOGGING)
             serve.run(_deployment(build, scale).bind(), name=APPLICATION, route_prefix="/", logging_config=LOGGING)
             _await_ready(url.replace("0.0.0.0", "127.0.0.1").replace("[::]", "[::1]"))
+        except MemfluxError:  # some of which are RuntimeErrors
+            raise
         except (ray.exceptions.RayError, RuntimeError, TimeoutError) as error:
             last = str(error).strip().splitlines()[-1:] or ["no reason given"]
             raise ServiceError(f"the endpoint did not start: {last[0]}") from error
