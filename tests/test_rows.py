@@ -55,6 +55,20 @@ def test_a_shard_without_conduction_joins_one_with_it():
     assert np.isnan(conduction[5:]).all()
 
 
+def test_parts_of_rows_make_the_whole():
+    rows = rows_from()
+    again = Rows.concatenate([rows[:2], rows[2:2], rows[2:]])
+    assert again.content().tobytes() == rows.content().tobytes()
+    assert list(again.biography) == list(rows.biography)
+    np.testing.assert_array_equal(again.devices.barrier_left, rows.devices.barrier_left)
+    rich = dataclasses.replace(rows, conduction=rows.current)
+    conduction = Rows.concatenate([rows, rich]).conduction
+    assert np.isnan(conduction[:5]).all()
+    assert np.array_equal(conduction[5:], rows.current)
+    with pytest.raises(InvalidValue, match="parts has no entries"):
+        Rows.concatenate([])
+
+
 @pytest.mark.parametrize("change", ["current", "voltage", "status_class", "index", "drive", "devices"])
 def test_content_covers_keys_classes_and_traces(change):
     rows = rows_from()

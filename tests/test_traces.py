@@ -29,6 +29,25 @@ def test_stacking_is_the_inverse_of_taking_apart():
     assert again.cycles == 2
 
 
+def test_batches_are_joined_as_they_were():
+    again = Traces.concatenate([TRACES[:2], TRACES[2:3], TRACES[3:]])
+    for field in dataclasses.fields(Traces):
+        np.testing.assert_array_equal(getattr(again, field.name), getattr(TRACES, field.name))
+
+
+def test_what_one_batch_lacks_the_whole_lacks_and_histories_stay():
+    rich = dataclasses.replace(TRACES, conduction=TRACES.current, inside=np.ones(6, dtype=bool), history=(None,) * 6)
+    assert Traces.concatenate([rich, rich]).inside.shape == (12,)
+    whole = Traces.concatenate([rich, TRACES])
+    assert whole.conduction is None
+    assert whole.inside is None
+    assert len(whole.history) == 12
+    with pytest.raises(InvalidValue, match="different numbers of times"):
+        Traces.concatenate([TRACES, CompactModel(samples=8)(DEVICES, DRIVE)])
+    with pytest.raises(InvalidValue, match="batches has no entries"):
+        Traces.concatenate([])
+
+
 def test_cycles_share_their_ends():
     first, last = TRACES.cycle(0), TRACES.cycle(-1)
     assert first.current.shape == last.current.shape == (6, 17)

@@ -12,7 +12,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -68,6 +68,29 @@ class Rows:
     status_class: np.ndarray  # [B] of str
     status: np.ndarray  # [B] of str
     biography: Mapping[str, np.ndarray]  # column name to [B]
+
+    @classmethod
+    def concatenate(cls, parts: "Sequence[Rows]") -> Self:
+        """The rows of all parts (one family of drive, equally many samples), one after the other.
+
+        A part without conduction has NaN there, where another one has it. Raises InvalidValue where there are none.
+        """
+        if not parts:
+            raise InvalidValue("parts has no entries; give at least one.")
+
+        def joined(values: "list[Mapping[str, np.ndarray]]") -> dict[str, np.ndarray]:
+            return {name: np.concatenate([v[name] for v in values]) for name in values[0]}
+
+        names = ("index", "key", "voltage", "current", "status_class", "status")
+        unknown = [p.conduction is None for p in parts]
+        conduction = [np.full_like(p.current, np.nan) if p.conduction is None else p.conduction for p in parts]
+        return cls(
+            devices=Devices.concatenate([p.devices for p in parts]),
+            drive=joined([p.drive for p in parts]),
+            biography=joined([p.biography for p in parts]),
+            conduction=None if all(unknown) else np.concatenate(conduction),
+            **joined([{name: getattr(p, name) for name in names} for p in parts]),
+        )
 
     @property
     def solved(self) -> Bool[np.ndarray, " B"]:
@@ -139,6 +162,11 @@ class Rows:
 def drive_family(drive: Waveform) -> dict[str, Any]:
     """Kind and constants of a drive, JSON-ready: everything but the numbers that vary by device."""
     return {k: v for k, v in drive.to_dict().items() if k not in drive.bounds or np.ndim(getattr(drive, k)) == 0}
+
+
+def free_family(family: Mapping[str, Any]) -> dict[str, Any]:
+    """A family whose numbers are all left to the rows: what is the same for every drive that may stand beside it."""
+    return {k: v for k, v in family.items() if k not in waveform.KINDS[family["kind"]].bounds}
 
 
 def drive_columns(family: Mapping[str, Any]) -> tuple[str, ...]:

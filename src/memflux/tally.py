@@ -58,7 +58,7 @@ class Tally:
             first=min((part.first for part in parts), default=0),
             failed=dict(sorted(failed.items())),
             content=sum(part.content for part in parts) % _MODULUS,
-            work_s=sum(part.work_s for part in parts),
+            work_s=sum((part.work_s for part in parts), start=0.0),
             newton_steps=sum(part.newton_steps for part in parts),
             finished=[moment for part in parts for moment in part.finished],
         )

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Self, overload
+from typing import Any, Self, overload
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -224,6 +224,25 @@ class Traces:
             inside=None if any(f is None for f in flags) else np.array(flags, dtype=bool),
             history=tuple(r.history for r in rows),
         )
+
+    @classmethod
+    def concatenate(cls, batches: "Sequence[Traces]") -> Self:
+        """The rows of all batches, one after the other; conduction and inside only where every batch has them.
+
+        Raises InvalidValue where there are none, or of different numbers of times or cycles.
+        """
+        if not batches:
+            raise InvalidValue("batches has no entries; give at least one.")
+        if len({(b.time.shape[1], b.cycles) for b in batches}) != 1:
+            raise InvalidValue("the traces have different numbers of times or cycles; join those of one grid.")
+        names = [f.name for f in dataclasses.fields(cls) if f.name not in ("cycles", "history")]
+        columns = {name: [getattr(b, name) for b in batches] for name in names}
+        joined: dict[str, Any] = {
+            n: None if any(p is None for p in c) else np.concatenate(c) for n, c in columns.items()
+        }
+        told = tuple(h for b in batches for h in (b.history or (None,) * len(b)))
+        history = told if any(b.history is not None for b in batches) else None
+        return cls(cycles=batches[0].cycles, history=history, **joined)
 
     @property
     def ok(self) -> Bool[np.ndarray, " B"]:

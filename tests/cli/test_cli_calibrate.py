@@ -66,7 +66,7 @@ def test_outside_the_space_there_is_no_band(folders):
 
 def test_what_is_refused(folders):
     words = (folders / "model", folders / "trained", "--out", folders / "out")
-    with pytest.raises(InvalidValue, match="is the data set that"):
+    with pytest.raises(InvalidValue, match="is a data set that"):
         raise run(*words).exception
     words = (folders / "model", folders / "few", "--out", folders / "out")
     with pytest.raises(InvalidValue, match="20 of the 20 devices are solved; give at least 80"):

@@ -62,6 +62,8 @@ def test_missing_folder_and_taken_port_are_told_before_ray_starts(folder, tmp_pa
     large = CliRunner().invoke(app, ["serve", str(folder), "--port", str(free_port()), "--cpus", "1000", *token])
     assert isinstance(large.exception, InvalidValue)
     assert "1 replicas of 1000 CPUs and 0 solvers do not fit" in str(large.exception)
+    alone = CliRunner().invoke(app, ["serve", str(folder), "--port", str(free_port()), "--keep", "kept", *token])
+    assert str(alone.exception) == "keep = 'kept' is for what solvers solve; add --solvers, or leave --keep out."
     away = CliRunner().invoke(app, ["serve", str(folder), "--host", "1.2.3.4", *token])
     assert "no such address" in str(away.exception)
     assert not started

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from typer import Typer
 from typer.testing import CliRunner
@@ -60,6 +61,31 @@ def test_train_then_evaluate(folders):
     assert errors["nmae"] == pytest.approx(summary["test_errors"]["nmae"])
     every = json.loads(run("evaluate", folders / "model", folders / "data", "--part", "all", "--json").stdout)
     assert every["count"] == 100
+
+
+def test_further_data_sets_are_learned_and_named(folders):
+    kept = folders / "kept"
+    devices, drive = SPACE.sample(30, seed=2)
+    devices = devices.replace(barrier_left=np.where(np.arange(30) < 3, 0.5, devices.barrier_left))
+    Dataset.write(kept, devices=devices, drive=drive, traces=CompactModel(samples=16)(devices, drive), space=SPACE)
+    words = ("train", folders / "data", "--out", folders / "more", "--epochs", 5, "--json")
+    alone = json.loads(run(*words).stdout)
+    summary = json.loads(run(*words, "--also", kept, "--also", kept).stdout)
+    counts = summary["also"]
+    assert sum(counts.values()) == 30  # a folder that is named twice is read once
+    assert (counts["outside"], counts["known"], counts["failed"]) == (3, 0, 0)
+    assert "also" not in alone
+    assert summary["split"] == {**alone["split"], "train": alone["split"]["train"] + counts["added"]}
+    assert summary["test_errors"]["count"] == alone["test_errors"]["count"]
+    record = json.loads((folders / "more" / "surrogate.json").read_text())["record"]
+    hashes = [Dataset.open(folders / name).content_hash for name in ("data", "kept")]
+    assert record["dataset_hash"] == hashes
+    errors = json.loads(run("evaluate", folders / "more", folders / "data", "--json").stdout)
+    assert errors["nmae"] == pytest.approx(summary["test_errors"]["nmae"])
+    refused = run(*words, "--also", folders / "wide").exception
+    assert isinstance(refused, InvalidValue)
+    assert "samples a cycle = 160 and the first data set 16" in str(refused)
+    assert "--also is for a training of its own" in str(run(*words, "--also", kept, "--active").exception)
 
 
 def test_fewer_samples_are_learned_and_compared(folders):

@@ -111,6 +111,7 @@ class _Run:
         """Train on all rows; `typer.Exit` where the time was up, and what was learned is in the checkpoint."""
         from memflux.training.active import HELD_OUT, ensemble_for
         from memflux.training.loop import Recipe
+        from memflux.training.pool import Pool
         from memflux.training.schedule import Schedule
 
         assert data.space is not None  # a campaign has one
@@ -124,7 +125,7 @@ class _Run:
             device=self.settings.device,
         )
         note = f"{len(data)} devices, "
-        return trained(data, data.space, recipe, as_json=self.settings.as_json, fractions=HELD_OUT, note=note)
+        return trained(Pool.of(data), data.space, recipe, as_json=self.settings.as_json, fractions=HELD_OUT, note=note)
 
     def tell(self, rounds: "tuple[Round, ...]", choice: "Choice | None") -> None:
         """Write the history down, and a line for people."""

@@ -30,8 +30,8 @@ def calibrate(
 
     check_target(out)
     predict, data = Surrogate.load(surrogate), Dataset.open(dataset)
-    if data.content_hash == predict.record["dataset_hash"]:
-        raise InvalidValue(f"{dataset} is the data set that {surrogate} was trained on; give one of another seed.")
+    if data.content_hash in predict.datasets:
+        raise InvalidValue(f"{dataset} is a data set that {surrogate} was trained on; give one of another seed.")
     calibrated = predict.calibrated(data.devices, data.drive, data.traces, coverage, seed)
     calibrated.save(out)
     assert calibrated.bands is not None

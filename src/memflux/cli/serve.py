@@ -38,6 +38,9 @@ def serve(
     gpus: Annotated[float, typer.Option("--gpus", help="GPUs of one replica, or a share of one.")] = 0.0,
     precision: Annotated[str, typer.Option("--precision", help="float32, or float64 at half the speed.")] = "float32",
     solvers: Annotated[int, typer.Option("--solvers", help="Solvers that verify answers, a CPU each.")] = 0,
+    keep: Annotated[
+        str | None, typer.Option("--keep", help="Folder for data sets of what the solvers solve, one a model.")
+    ] = None,
     address: Annotated[str | None, typer.Option("--address", help="A running Ray; default: an embedded one.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -45,15 +48,18 @@ def serve(
 
     Example: memflux serve 5d-parametric=runs/surrogate --port 8000 --token-file token
 
+    Example: memflux serve 5d-parametric --solvers 2 --keep runs/kept
+
     Ask it with: memflux.Client("http://127.0.0.1:8000", token_file="token")
     """
     from memflux.platform.cluster import local_cluster
     from memflux.platform.serving.access import token_in
-    from memflux.platform.serving.serve import Scale, check_port, endpoint, load_surrogate
+    from memflux.platform.serving.serve import Scale, check_keep, check_port, endpoint, load_surrogate
 
     models = named(folders)
     scale = Scale(replicas=replicas, most=most, cpus=cpus, gpus=gpus, precision=precision, solvers=solvers)
     check_port(host, port)
+    check_keep(keep, scale)
     _check_cores(scale, address)
     for folder in models.values():
         load_surrogate(folder, dataclasses.replace(scale, gpus=0.0))
@@ -66,7 +72,7 @@ def serve(
             stack.enter_context(local_cluster(cores=scale.cores, address=address))
             # Ray has put its own handler there; this one lets the blocks end what they started.
             signal.signal(signal.SIGTERM, signal.default_int_handler)
-            running = stack.enter_context(endpoint(models, host=host, port=port, token=token, scale=scale))
+            running = stack.enter_context(endpoint(models, host=host, port=port, token=token, scale=scale, keep=keep))
         emit({"url": running.url, "models": list(running.models), "token_file": str(path)}, as_json, title="endpoint")
         sys.stdout.flush()
         _wait()

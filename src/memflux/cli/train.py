@@ -50,6 +50,10 @@ def train(
     step: Annotated[
         float | None, typer.Option("--step", help="Seconds between samples to learn, in place of --samples.")
     ] = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option("--also", help="A further data set, as `memflux serve --keep` makes; may be repeated."),
+    ] = None,
     active: Annotated[
         bool, typer.Option("--active", help="Simulate more devices where it errs most, until --target or --limit.")
     ] = False,
@@ -73,11 +77,14 @@ def train(
 
     Example: memflux train runs/5d --out runs/surrogate --seed 1
 
+    Example: memflux train runs/5d --out runs/surrogate --also runs/kept/5d
+
     Example: memflux train runs/5d --out runs/surrogate --active --target 0.2 --limit 2000
     """
     from memflux.training.checkpoint import check_target
     from memflux.training.loop import Recipe
     from memflux.training.models import MODELS, config_for
+    from memflux.training.pool import pooled
     from memflux.training.schedule import Schedule
 
     check_choice("model", model, MODELS)
@@ -85,6 +92,7 @@ def train(
     if active:
         check_choice("model of --active", model, ("spectral",))  # the one with members that can disagree
         alone = {
+            "also": also,
             "tensorboard": events,
             "samples": samples,
             "step": step,
@@ -119,7 +127,8 @@ def train(
             raise InvalidValue("--step and --samples say the same; give one of them.")
         samples = data.samples_for(step)
     box = data.space_or(space)
-    config = config_for(model, len(data), box.drive)
+    pool = pooled(data, {url: _open(url) for url in also or ()}, box)
+    config = config_for(model, len(pool), box.drive)
     schedule = Schedule.of(config)
     if epochs is not None:
         schedule = dataclasses.replace(schedule, epochs=epochs)
@@ -127,10 +136,10 @@ def train(
         config=config, schedule=schedule, seed=seed, device=device, checkpoint=checkpoint,
         seconds=None if minutes is None else 60.0 * minutes,
     )  # fmt: skip
-    surrogate = trained(data, box, recipe, as_json=as_json, samples=samples, events=events, processes=processes)
+    surrogate = trained(pool, box, recipe, as_json=as_json, samples=samples, events=events, processes=processes)
     surrogate.save(out)
     checkpoint.unlink(missing_ok=True)
-    emit(summary(surrogate, out), as_json, title="surrogate")
+    emit(summary(surrogate, out) | ({"also": pool.counts} if also else {}), as_json, title="surrogate")
 
 
 def _refuse_without_active(**given: int | float | str | None) -> None:

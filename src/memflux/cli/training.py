@@ -11,16 +11,16 @@ from memflux.cli.output import console, progress
 from memflux.errors import MissingDependency
 
 if TYPE_CHECKING:
-    from memflux.dataset import Dataset
     from memflux.space import Space
     from memflux.training.data import SplitCurves
     from memflux.training.loop import Recipe
+    from memflux.training.pool import Pool
     from memflux.training.schedule import Step
     from memflux.training.surrogate import Surrogate
 
 
 def trained(
-    data: "Dataset",
+    data: "Pool",
     space: "Space",
     recipe: "Recipe",
     *,
@@ -31,7 +31,7 @@ def trained(
     note: str = "",
     processes: int = 1,
 ) -> "Surrogate":
-    """The surrogate of a data set, tested on its part for that; `typer.Exit` where the time was up.
+    """The surrogate of a pool of rows, tested on its part for that; `typer.Exit` where the time was up.
 
     What was learned by then is in the checkpoint. Several processes are those of a Ray of their own.
     """
@@ -53,7 +53,7 @@ def trained(
 
         curves = split_curves(data.devices, data.drive, data.traces, space, fractions or FRACTIONS, samples)
         try:
-            surrogate = _learned(processes, curves, recipe, show, data.content_hash)
+            surrogate = _learned(processes, curves, recipe, show, data.dataset_hash)
         except Paused as pause:
             console.print(str(pause))
             raise typer.Exit(STOPPED) from None
@@ -61,7 +61,11 @@ def trained(
 
 
 def _learned(
-    processes: int, curves: "SplitCurves", recipe: "Recipe", show: "Callable[[Step], None]", dataset_hash: str
+    processes: int,
+    curves: "SplitCurves",
+    recipe: "Recipe",
+    show: "Callable[[Step], None]",
+    dataset_hash: str | list[str],
 ) -> "Surrogate":
     from memflux.training.loop import learned
 

@@ -172,6 +172,7 @@ def winner(
     from memflux.platform.tuning.journal import chosen_trial, read
     from memflux.training.checkpoint import check_target
     from memflux.training.loop import Recipe
+    from memflux.training.pool import Pool
     from memflux.training.search_space import configured
 
     check_target(out)
@@ -186,7 +187,7 @@ def winner(
         config=config, schedule=schedule, seed=seed, device="cuda" if plan.gpus else "cpu", checkpoint=checkpoint,
         seconds=None if minutes is None else 60.0 * minutes,
     )  # fmt: skip
-    surrogate = trained(data, space, recipe, as_json=as_json, samples=plan.samples)
+    surrogate = trained(Pool.of(data), space, recipe, as_json=as_json, samples=plan.samples)
     surrogate.described({"tuned by": f"trial {trial.number} of {study}"}).save(out)
     checkpoint.unlink(missing_ok=True)
     emit({"trial": trial.number, "settings": settings, **summary(surrogate, out)}, as_json, title="surrogate")

@@ -91,7 +91,7 @@ def fit_on(
     data: SplitCurves,
     recipe: Recipe,
     on_progress: Callable[[Step], None],
-    dataset_hash: str | None = None,
+    dataset_hash: str | list[str] | None = None,
 ) -> Surrogate:
     """`Training` on several processes, each with a share of every batch; the surrogate is not tested.
 
@@ -128,7 +128,7 @@ class _Fit:
 
     data: SplitCurves
     recipe: Recipe
-    dataset_hash: str | None
+    dataset_hash: str | list[str] | None
 
     def __call__(self, group: ProcessGroup) -> Iterator[Any]:
         training = Training(self.data, self.recipe, group)

@@ -104,7 +104,7 @@ def gather(devices: Devices, drive: Waveform, traces: Traces, space: Space) -> C
     wave = drive[rows]
     samples = _samples(wave, traces, rows)
     inputs = InputScaling.of(space)
-    base = _base_drive(wave, space)
+    base = base_drive(wave, space)
     _check_inside(chosen, wave, space)
     return CurveSet(
         rows=rows,
@@ -163,8 +163,11 @@ def _samples(drive: Waveform, traces: Traces, rows: np.ndarray) -> int:
     return samples
 
 
-def _base_drive(drive: Waveform, space: Space) -> Waveform:
-    """One drive that names the family, and for a fixed drive its numbers too."""
+def base_drive(drive: Waveform, space: Space) -> Waveform:
+    """One drive that names the family, and for a fixed drive its numbers too.
+
+    Raises InvalidValue where numbers vary that the space does not.
+    """
     if space.drive == "random":
         return RandomDrive(amplitude=space.amplitude, period=space.period, pattern=0, cycles=drive.cycles)
     if space.varies_drive:

@@ -164,7 +164,7 @@ def _metadata(surrogate: Surrogate) -> dict[str, str]:
         "cycles": str(surrogate.cycles),
         "drive": json.dumps(surrogate.drive.to_dict()),
         "space": json.dumps(surrogate.space.to_dict()),
-        "dataset_hash": str(surrogate.record["dataset_hash"]),
+        "dataset_hash": ", ".join(surrogate.datasets) or "None",
     }
 
 

@@ -46,7 +46,7 @@ def fit(
     schedule: Schedule | None = None,
     seed: int = 0,
     fractions: Sequence[float] = FRACTIONS,
-    dataset_hash: str | None = None,
+    dataset_hash: str | list[str] | None = None,
     on_progress: Callable[[Step], None] | None = None,
     device: str = "cpu",
     checkpoint: str | Path | None = None,
@@ -77,7 +77,7 @@ def learned(
     data: SplitCurves,
     recipe: "Recipe",
     on_progress: Callable[[Step], None] | None = None,
-    dataset_hash: str | None = None,
+    dataset_hash: str | list[str] | None = None,
     group: "ProcessGroup | None" = None,
 ) -> Surrogate:
     """A training from its beginning, or its checkpoint, to its end; the surrogate is not tested."""
@@ -164,7 +164,7 @@ class Training:
         """Time that all pieces of the training have taken so far [s]."""
         return self._resume.spent
 
-    def surrogate(self, dataset_hash: str | None = None) -> Surrogate:
+    def surrogate(self, dataset_hash: str | list[str] | None = None) -> Surrogate:
         """What was learned, once the steps are done; not tested."""
         curves = self.data.curves
         return Surrogate(

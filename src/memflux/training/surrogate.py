@@ -209,6 +209,12 @@ class Surrogate:
         return self.drive.cycles
 
     @property
+    def datasets(self) -> tuple[str, ...]:
+        """Content hashes of the data sets it was trained on, as far as the record names them."""
+        named = self.record["dataset_hash"]  # None, one, or a list of several
+        return () if named is None else (named,) if isinstance(named, str) else tuple(named)
+
+    @property
     def test_errors(self) -> Mapping[str, Any]:
         """nMAE in A and as published on the test set: mean, median, p95, max of each."""
         return self.record["test_errors"]

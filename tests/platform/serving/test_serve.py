@@ -16,6 +16,7 @@ import compact_served
 from compact_served import NAME, TOKEN, CompactServed, load
 from memflux.analysis.quantities import evaluate
 from memflux.contracts import CurveCost
+from memflux.dataset import Dataset
 from memflux.errors import DataError, InvalidValue, ServiceError
 from memflux.metrics import symmetry
 from memflux.platform.asking.executor_ray import SideBySide
@@ -30,6 +31,7 @@ from memflux.solvers.solver import Solver
 from processes import command_of, descendants
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
+SMALL = Scale(cpus=0.5, solvers=1)
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 
 
@@ -43,10 +45,15 @@ def cluster():
 
 
 @pytest.fixture(scope="module")
-def running(cluster):
-    with endpoint(
-        {NAME: "unused"}, port=free_port(), token=TOKEN, scale=Scale(replicas=2, cpus=0.5, solvers=1), loader=load
-    ) as running:
+def kept(tmp_path_factory):
+    """Where the endpoint keeps what its solvers solve."""
+    return tmp_path_factory.mktemp("serve") / "kept"
+
+
+@pytest.fixture(scope="module")
+def running(cluster, kept):
+    scale = Scale(replicas=2, cpus=0.5, solvers=1)
+    with endpoint({NAME: "unused"}, port=free_port(), token=TOKEN, scale=scale, keep=kept, loader=load) as running:
         yield running
 
 
@@ -87,7 +94,7 @@ def test_analyses_side_by_side_say_what_they_say_in_turn(asked, running, tmp_pat
         assert (tmp_path / "turn" / name).read_bytes() == (tmp_path / "ray" / name).read_bytes()
 
 
-def test_solvers_answer_for_what_the_model_does_not_know(asked):
+def test_solvers_answer_for_what_the_model_does_not_know(asked, kept):
     space = CompactServed().space
     devices, drive = space.sample(3, seed=4)
     devices = devices.replace(vacancy_offset=np.where(np.arange(3) == 2, 0.9, devices.vacancy_offset))
@@ -95,6 +102,15 @@ def test_solvers_answer_for_what_the_model_does_not_know(asked):
     np.testing.assert_array_equal(found.exact, [False, False, True])
     exact = Solver(samples=CompactServed().samples)(devices[2:], drive)
     np.testing.assert_allclose(found.values[2, 0], symmetry(exact)[0], rtol=1e-9)
+    end = time.monotonic() + 30.0
+    while not list((kept / NAME).glob("shard-*")) and time.monotonic() < end:
+        time.sleep(0.05)
+    data = Dataset.open(kept / NAME)
+    np.testing.assert_array_equal(data.devices.vacancy_offset, [0.9])
+    np.testing.assert_allclose(data.traces.current, exact.current, rtol=1e-9)
+    assert data.space == space
+    for _ in range(2):
+        assert asked.predict(devices[:2], drive, verify=2).exact.all()
 
 
 def test_statuses_over_the_wire(running):
@@ -171,11 +187,12 @@ def test_what_cannot_be_served_is_a_sentence(running, monkeypatch):
         start({NAME: "unused"}, host="127.0.0.1", port=port, token=TOKEN, loader=load)
 
 
-def test_the_end_is_an_end_and_a_start_that_fails_leaves_nothing(running, cluster, capfd):
+def test_the_end_is_an_end_and_a_start_that_fails_leaves_nothing(running, cluster, capfd, kept):
     """Last in the file: it stops the endpoint of the others."""
     stop()
     time.sleep(1.0)  # what Ray has to say of it comes late
     assert capfd.readouterr() == ("", "")
+    assert len(Dataset.open(kept / NAME)) == 3  # the last two were written at an end, and once
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{running.url}/healthz", trust_env=False)
 
@@ -189,4 +206,8 @@ def test_the_end_is_an_end_and_a_start_that_fails_leaves_nothing(running, cluste
         start(
             {NAME: "unused"}, host="127.0.0.1", port=port, token=TOKEN, scale=Scale(cpus=0.5), loader=fails_in_replicas
         )
+    check_port("127.0.0.1", port)
+    (kept / NAME / "manifest.json").write_text("{")
+    with pytest.raises(DataError, match=r"manifest\.json is damaged"):
+        start({NAME: "unused"}, host="127.0.0.1", port=port, token=TOKEN, scale=SMALL, keep=kept, loader=load)
     check_port("127.0.0.1", port)

@@ -38,7 +38,7 @@ class Twice:
     def __init__(self):
         self.asked = []
 
-    async def solve(self, devices, drive, samples):
+    async def solve(self, model, devices, drive, samples):
         self.asked.append(devices)
         traces = CompactModel(samples=samples)(devices, drive)
         failed = devices.length > 2e-6

@@ -170,9 +170,7 @@ class Job:
 
 def _merged(there: Rows, solved: Rows) -> Rows:
     """Rows as they were, but for those that were solved again."""
-    kept = there[~np.isin(there.index, solved.index)]
-    table = pa.concat_tables([kept.to_table(), solved.to_table()], promote_options="default")
-    rows = Rows.from_table(table, tuple(there.drive))
+    rows = Rows.concatenate([there[~np.isin(there.index, solved.index)], solved])
     return rows[np.argsort(rows.index)]
 
 

@@ -141,7 +141,7 @@ async def _reply(desk: Desk, route: Route, fleet: Fleet | None, name: str, reque
         try:
             question, answer = await desk.ask(ticket)
             if fleet is not None and (question.verify or question.defer):
-                answer = await verified(served.samples, question, answer, fleet)
+                answer = await verified(name, served.samples, question, answer, fleet)
             return await desk.aside(lambda: _response(served, route.name, question, answer, kind))
         finally:
             desk.release(ticket)

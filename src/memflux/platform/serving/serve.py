@@ -16,11 +16,12 @@ import ray
 from ray import serve
 from starlette.types import ASGIApp
 
-from memflux.errors import InvalidValue, ServiceError, check_choice, check_integer, check_number
+from memflux.errors import InvalidValue, MemfluxError, ServiceError, check_choice, check_integer, check_number
 from memflux.platform.serving.access import check_token, digest, new_token
 from memflux.platform.serving.answers import Served
 from memflux.platform.serving.endpoint import application
-from memflux.platform.serving.fleet import RayFleet, start_solvers, stop_solvers
+from memflux.platform.serving.fleet import RayFleet, start_kept_solvers, start_solvers, stop_keeper, stop_solvers
+from memflux.platform.serving.keeper import Origin
 from memflux.platform.serving.meter import RayMeter
 from memflux.platform.serving.wire import PRECISIONS
 
@@ -95,11 +96,12 @@ def endpoint(
     port: int = 8000,
     token: str | None = None,
     scale: Scale = Scale(),
+    keep: str | Path | None = None,
     loader: Loader = load_surrogate,
 ) -> Iterator[Endpoint]:
     """Serve `models` while the block runs; without `token`, one is made up. See `start`."""
     chosen = new_token() if token is None else token
-    running = start(models, host=host, port=port, token=chosen, scale=scale, loader=loader)
+    running = start(models, host=host, port=port, token=chosen, scale=scale, keep=keep, loader=loader)
     try:
         yield running
     finally:
@@ -113,28 +115,34 @@ def start(
     port: int,
     token: str,
     scale: Scale = Scale(),
+    keep: str | Path | None = None,
     loader: Loader = load_surrogate,
 ) -> Endpoint:
     """Serve models by name in the Ray that is initialised; returns when they answer.
 
     Every replica loads all `models` with `loader` and asks them in one thread. The one HTTP proxy runs on the head
-    node and binds `host`. Ray is given a digest of the token, never the token. Raises DataError for a damaged folder,
-    InvalidValue for the caller's mistakes, ServiceError where Ray or Serve do not come up.
+    node and binds `host`. Ray is given a digest of the token, never the token. What the solvers solve is kept in the
+    folder (or URL) `keep`, a data set a model. Raises DataError for a damaged folder, InvalidValue for the caller's
+    mistakes, ServiceError where Ray or Serve do not come up.
     """
     _check(models, host, port, scale)
+    check_keep(keep, scale)
     check_token(token)
     # Replicas may have another working folder.
     models = {name: Path(folder).absolute() if Path(folder).is_dir() else folder for name, folder in models.items()}
-    for folder in models.values():
-        loader(folder, dataclasses.replace(scale, gpus=0.0))  # a wrong folder is a sentence here, a traceback there
+    # a wrong folder is a sentence here, a traceback there
+    served = {name: loader(folder, dataclasses.replace(scale, gpus=0.0)) for name, folder in models.items()}
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     with _quiet(), contextlib.ExitStack() as undo:
         undo.callback(stop)  # also where the caller loses patience
         try:
-            build = _builder(models, loader, digest(token), scale, start_solvers(scale.solvers))
+            solvers = _solvers(scale.solvers, keep, served)
+            build = _builder(models, loader, digest(token), scale, solvers)
             serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": port}, logging_config=LOGGING)
             serve.run(_deployment(build, scale).bind(), name=APPLICATION, route_prefix="/", logging_config=LOGGING)
             _await_ready(url.replace("0.0.0.0", "127.0.0.1").replace("[::]", "[::1]"))
+        except MemfluxError:  # some of which are RuntimeErrors
+            raise
         except (ray.exceptions.RayError, RuntimeError, TimeoutError) as error:
             last = str(error).strip().splitlines()[-1:] or ["no reason given"]
             raise ServiceError(f"the endpoint did not start: {last[0]}") from error
@@ -146,7 +154,8 @@ def stop() -> None:
     """End the endpoint of this Ray, its replicas, its proxy and its solvers; Ray itself stays."""
     if ray.is_initialized():
         with _quiet(), contextlib.ExitStack() as afterwards:
-            afterwards.callback(stop_solvers)  # replicas that drain may still ask them
+            afterwards.callback(stop_keeper)  # of what solvers
+            afterwards.callback(stop_solvers)  # have solved for replicas that drain
             _end_controller()
             serve.shutdown()
 
@@ -235,6 +244,22 @@ def replica_application(
     return application(served, token_digest, QUEUE, RayMeter(), RayFleet(solvers) if solvers else None)
 
 
+def _solvers(count: int, keep: str | Path | None, served: Mapping[str, Served]) -> list[str]:
+    """Names of new solvers, whose work is kept where that is asked for."""
+    if keep is None:
+        return start_solvers(count)
+    folder = str(keep) if "://" in str(keep) else str(Path(keep).absolute())
+    return start_kept_solvers(
+        count, folder, {name: Origin(space=m.space, drive=m.drive, samples=m.samples) for name, m in served.items()}
+    )
+
+
+def check_keep(keep: str | Path | None, scale: Scale) -> None:
+    """Refuse to keep what nobody solves."""
+    if keep is not None and not scale.solvers:
+        raise InvalidValue(f"keep = {str(keep)!r} is for what solvers solve; add --solvers, or leave --keep out.")
+
+
 def _threads(cpus: float) -> dict[str, str]:
     """What bounds torch's threads in a replica, whatever the cluster was started with."""
     count = str(max(1, int(cpus)))
@@ -252,6 +277,7 @@ def _check(models: Mapping[str, str | Path], host: str, port: int, scale: Scale)
     if serve.status().proxies:
         raise InvalidValue("Ray Serve runs in this Ray already, with its own address; stop it or use another cluster.")
     stop_solvers()  # of an endpoint whose driver was killed
+    stop_keeper()
     if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1":
         raise InvalidValue("RAY_SERVE_ENABLE_HA_PROXY is set, and that proxy listens on every interface; unset it.")
     free = ray.available_resources()

@@ -20,8 +20,8 @@ MOST_SAMPLES = 2**17  # of all devices that are simulated for one question
 class Fleet(Protocol):
     """Solvers that answer for devices, exactly and slowly."""
 
-    async def solve(self, devices: Devices, drive: Waveform, samples: int) -> Traces:
-        """Traces on the phase grid, `samples` a cycle; failed rows have their status."""
+    async def solve(self, model: str, devices: Devices, drive: Waveform, samples: int) -> Traces:
+        """Traces on the phase grid, `samples` a cycle; failed rows have their status. `model` is who is verified."""
         ...
 
 
@@ -35,7 +35,7 @@ def check_verifiable(route: str, question: Question, fleet: Fleet | None) -> Non
         raise InvalidValue("this endpoint has no solvers; serve with --solvers, or leave verify and defer out.")
 
 
-async def verified(samples: int, question: Question, answer: Answer, fleet: Fleet) -> Answer:
+async def verified(model: str, samples: int, question: Question, answer: Answer, fleet: Fleet) -> Answer:
     """The answer with simulated rows in the place of the least certain, flagged in `exact`.
 
     Raises InvalidValue where more devices lie outside than a question may have simulated, or too many samples.
@@ -48,7 +48,7 @@ async def verified(samples: int, question: Question, answer: Answer, fleet: Flee
     arrays = {name: array for name, array in answer.arrays.items() if name not in (OUTSIDE, DOUBT)}
     arrays["exact"] = np.zeros(len(answer), dtype=bool)
     if rows.size:
-        traces = await fleet.solve(question.devices[rows], question.drive[rows], samples)
+        traces = await fleet.solve(model, question.devices[rows], question.drive[rows], samples)
         arrays["exact"][rows] = traces.ok
         (_put_curves if "current" in arrays else _put_numbers)(arrays, rows, traces, question)
     return Answer(arrays=arrays, about=answer.about)
