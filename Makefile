@@ -17,7 +17,8 @@ demo: setup ## from a device to a report in runs/demo, on a local Ray
 	$(BIN)/python examples/01_device_to_report.py --out runs/demo
 
 test: setup ## the tests, but for the slow ones
-	$(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 8 --dist loadgroup
+	$(BIN)/python -m pytest -m "not slow and not ray" -n auto --maxprocesses 8 --dist loadfile
+	$(BIN)/python -m pytest -m "ray and not slow"
 
 test-slow: setup ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow

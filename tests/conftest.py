@@ -16,18 +16,6 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parents[1]
-CLUSTERS = {"test_executor_mpi.py", "test_executors.py"}  # besides the tests that are marked so
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Which process a test runs in (pytest-xdist, --dist loadgroup): with its file, as fixtures are a file's own.
-
-    What starts clusters takes turns: a small machine does not carry two.
-    """
-    for item in items:
-        cluster = item.get_closest_marker("ray") or item.path.name in CLUSTERS
-        item.add_marker(pytest.mark.xdist_group("cluster" if cluster else str(item.path.relative_to(ROOT))))
 
 
 @pytest.fixture(scope="session")
