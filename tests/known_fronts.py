@@ -4,7 +4,7 @@ import numpy as np
 
 from memflux.device import Device
 from memflux.space import Parameter, Space
-from memflux.traces import Traces
+from unit_cube import coordinates_in
 
 BOX = Space(
     name="box",
@@ -16,13 +16,7 @@ BOX = Space(
     ),
     device=Device(),
 )
-
-
-def coordinates(devices, drive):
-    """Curves whose first four samples are the coordinates in the unit cube of `BOX`."""
-    unit = BOX.coordinates(devices, drive)
-    current = np.concatenate([unit, np.zeros((len(unit), 1))], axis=1)
-    return Traces.of(time=np.arange(5.0), voltage=np.zeros(5), current=current, period=np.array(2.0), cycles=2)
+coordinates = coordinates_in(BOX)
 
 
 def first(traces):

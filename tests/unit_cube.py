@@ -17,8 +17,15 @@ CUBE = Space(
 )
 
 
-def coordinates(devices, drive):
-    """A predictor whose curves are the coordinates of the device in the unit cube."""
-    unit = CUBE.coordinates(devices, drive)
-    current = np.concatenate([unit, np.zeros((len(unit), 2))], axis=1)
-    return Traces.of(time=np.arange(5.0), voltage=np.zeros(5), current=current, period=np.array(2.0), cycles=2)
+def coordinates_in(space):
+    """A predictor whose curves, five samples, begin with the coordinates of the device in the unit cube of `space`."""
+
+    def predictor(devices, drive):
+        unit = space.coordinates(devices, drive)
+        current = np.concatenate([unit, np.zeros((len(unit), 5 - unit.shape[1]))], axis=1)
+        return Traces.of(time=np.arange(5.0), voltage=np.zeros(5), current=current, period=np.array(2.0), cycles=2)
+
+    return predictor
+
+
+coordinates = coordinates_in(CUBE)

@@ -9,20 +9,11 @@ from memflux.analysis import curve_sensitivity
 from memflux.analysis.curve_sensitivity import CurveSobolResult, sobol_along_curve
 from memflux.analysis.sensitivity import sobol
 from memflux.compact import CompactModel
-from memflux.device import Device
 from memflux.errors import InvalidValue, SolveFailed
-from memflux.space import Parameter, Space
+from memflux.space import Space
 from memflux.traces import Traces
+from unit_cube import CUBE
 
-CUBE = Space(
-    name="cube",
-    parameters=(
-        Parameter(name="relative_permittivity", low=1.0, high=2.0),
-        Parameter(name="band_gap", low=1.0, high=2.0),
-        Parameter(name="barrier_left", low=0.0, high=1.0),
-    ),
-    device=Device(),
-)
 SPACE = Space.preset("5d-parametric")
 MODEL = CompactModel(samples=40)
 

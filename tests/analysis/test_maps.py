@@ -8,6 +8,7 @@ from memflux.device import Device
 from memflux.errors import InvalidValue
 from memflux.space import Parameter, Space
 from memflux.traces import Traces
+from unit_cube import coordinates_in
 
 MODEL = CompactModel(samples=40)
 PUBLISHED = Space.preset("5d-parametric")
@@ -20,13 +21,7 @@ CUBE = Space(
     ),
     device=Device(),
 )
-
-
-def coordinates(devices, drive):
-    """Curves that are the three coordinates of the device."""
-    unit = CUBE.coordinates(devices, drive)
-    current = np.concatenate([unit, np.zeros((len(unit), 2))], axis=1)
-    return Traces.of(time=np.arange(5.0), voltage=np.zeros(5), current=current, period=np.array(2.0), cycles=2)
+coordinates = coordinates_in(CUBE)
 
 
 def digits(traces):
