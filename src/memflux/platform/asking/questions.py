@@ -31,6 +31,7 @@ from memflux.space import Space
 
 if TYPE_CHECKING:
     from memflux.analysis.pareto import ParetoResult
+    from memflux.analysis.quantities import Quantity
 
 Stage = Callable[[str], contextlib.AbstractContextManager[Callable[[int, int], None] | None]]
 """What shows a part of an analysis while it lasts: entered by its name, it may give something to tell (done, all)."""
@@ -96,14 +97,29 @@ def _words(value: object, sign: str) -> tuple[str, ...]:
     return (str(value),)
 
 
-class Sobol(AbstractAnalysis):
+class AbstractOfQuantities(AbstractAnalysis):
+    """An analysis of quantities of curves; the published ones where none is named."""
+
+    quantity: tuple[str, ...] = ()
+    voltage: float = 5.0
+
+    @property
+    def quantities(self) -> "list[Quantity]":
+        """The quantities that are meant. Raises InvalidValue for an unknown one."""
+        return quantities_of(self.quantity, self.voltage)
+
+    @pydantic.model_validator(mode="after")
+    def _known(self) -> Self:
+        _ = self.quantities
+        return self
+
+
+class Sobol(AbstractOfQuantities):
     """Options of `memflux sobol`."""
 
     section_title: ClassVar[str] = "sobol analysis"
     command: ClassVar[str] = "sobol"
 
-    quantity: tuple[str, ...] = ()
-    voltage: float = 5.0
     base_samples: int = 1024
     second_order: bool = False
     tolerance: float | None = None
@@ -117,7 +133,6 @@ class Sobol(AbstractAnalysis):
                 "--along-curve gives the first and total order of the current from a sample of fixed size; "
                 "leave out --quantity, --second-order and --tolerance."
             )
-        quantities_of(self.quantity, self.voltage)
         return self
 
     def answer(self, model: Model, space: Space, stage: Stage = unseen) -> SobolResult | CurveSobolResult:
@@ -126,41 +141,31 @@ class Sobol(AbstractAnalysis):
             if self.along_curve:
                 return sobol_along_curve(model, space, self.base_samples, seed=self.seed, progress=tick)
             return sobol(
-                model, space, quantities_of(self.quantity, self.voltage), self.base_samples, self.second_order,
+                model, space, self.quantities, self.base_samples, self.second_order,
                 self.seed, tolerance=self.tolerance, largest=self.largest, progress=tick,
             )  # fmt: skip
 
 
-class Morris(AbstractAnalysis):
+class Morris(AbstractOfQuantities):
     """Options of `memflux morris`."""
 
     section_title: ClassVar[str] = "morris analysis"
     command: ClassVar[str] = "morris"
 
-    quantity: tuple[str, ...] = ()
-    voltage: float = 5.0
     trajectories: int = 64
-
-    @pydantic.model_validator(mode="after")
-    def _fits(self) -> Self:
-        quantities_of(self.quantity, self.voltage)
-        return self
 
     def answer(self, model: Model, space: Space, stage: Stage = unseen) -> MorrisResult:
         """Elementary effects."""
-        found = quantities_of(self.quantity, self.voltage)
         with stage("elementary effects") as tick:
-            return morris(model, space, found, self.trajectories, self.seed, progress=tick)
+            return morris(model, space, self.quantities, self.trajectories, self.seed, progress=tick)
 
 
-class Map(AbstractAnalysis):
+class Map(AbstractOfQuantities):
     """Options of `memflux map`."""
 
     section_title: ClassVar[str] = "map analysis"
     command: ClassVar[str] = "map"
 
-    quantity: tuple[str, ...] = ()
-    voltage: float = 5.0
     axis: tuple[str, ...] = ()
     fix: tuple[str, ...] = ()
     statistic: str | None = None
@@ -168,7 +173,6 @@ class Map(AbstractAnalysis):
 
     @pydantic.model_validator(mode="after")
     def _fits(self) -> Self:
-        quantities_of(self.quantity, self.voltage)
         axes_of(self.axis)
         assigned("--fix", self.fix)
         return self
@@ -178,7 +182,7 @@ class Map(AbstractAnalysis):
         axes, points = axes_of(self.axis)
         with stage("map") as tick:
             return metric_map(
-                model, space, quantities_of(self.quantity, self.voltage), axes, points, assigned("--fix", self.fix),
+                model, space, self.quantities, axes, points, assigned("--fix", self.fix),
                 self.statistic, self.draws, self.seed, tick,
             )  # fmt: skip
 
