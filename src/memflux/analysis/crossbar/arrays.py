@@ -1,0 +1,141 @@
+"""A network in many arrays: written as an arm says, read back, and asked for what it was trained on.
+
+The published arm is that of Marraccini et al., Nanoscale (2025), doi 10.1039/d5nr02690c, section 3.2.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Float
+
+from memflux.analysis.crossbar.bitmaps import Images
+from memflux.analysis.crossbar.cells import CellOptions, Cells
+from memflux.analysis.crossbar.distributions import PRINTED, Distributions, Rates
+from memflux.analysis.crossbar.networks import Quantised, flipped
+from memflux.analysis.crossbar.storage import Writing, store
+from memflux.analysis.results import AbstractResult
+from memflux.errors import check_integer
+
+MOST_FLIPPED = 4_000_000  # numbers of all flipped images
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Arm:
+    """How cells are and how they are written."""
+
+    options: CellOptions = CellOptions()
+    writing: Writing = Writing()
+
+    def implied(self, cells: Distributions) -> Rates:
+        """Rates of wrong bits in fresh cells before spares, where a closed form has them; else nan."""
+        o, w = self.options, self.writing
+        if o.redraw == "all" or o.worn > 0.0 or w.pulses.retention < 1.0 or (o.endurance or 99) < w.attempts:
+            return Rates(ones=np.nan, zeros=np.nan)
+        return Rates.implied(
+            cells,
+            voltage=w.pulses.voltage,
+            threshold=w.pulses.threshold,
+            attempts=w.attempts,
+            redrawn=o.redraw == "resistance",
+            working=o.working,
+            shorted=o.shorted,
+        )
+
+
+ARMS = {
+    # one pulse of +-5 V a cell, resistances drawn once, nothing is looked at afterwards
+    "as-published": Arm(),
+    # five attempts; the filament that forms at each switching has another resistance; 20 cycles
+    "write-verify": Arm(options=CellOptions(redraw="resistance"), writing=Writing(attempts=5)),
+    # that, and one cell in 21 is there to take the place of those that stay wrong
+    "spares": Arm(options=CellOptions(redraw="resistance"), writing=Writing(attempts=5, spares=0.05)),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ArraysResult(AbstractResult):
+    """What A arrays with one network do."""
+
+    KIND: ClassVar[str] = "crossbar-arrays"
+    ARRAYS: ClassVar[tuple[str, ...]] = ("accuracy", "flips", "wrong", "spares_used")
+
+    bits: int  # a weight
+    cells: int  # of an array, spares included
+    accuracy: Float[np.ndarray, " A"]  # share of the images that are told
+    flips: Float[np.ndarray, " A"] | None  # share of all images with one pixel inverted; None: not asked
+    wrong: Float[np.ndarray, " A"]  # bits that read back wrong
+    spares_used: Float[np.ndarray, " A"]
+    ideal_accuracy: float  # of the quantised network in faultless cells
+    ideal_flips: float | None
+    ones: int  # written, in all arrays
+    ones_wrong: float  # share that reads back wrong
+    ones_implied: float | None  # by the distributions, before spares
+    zeros: int
+    zeros_wrong: float
+    zeros_implied: float | None
+
+    @property
+    def flawless(self) -> int:
+        """Arrays that tell every image."""
+        return int((self.accuracy == 1.0).sum())
+
+
+def fill_arrays(
+    quantised: Quantised,
+    images: Images,
+    arm: Arm,
+    *,
+    distributions: Distributions = PRINTED,
+    arrays: int = 100,
+    scaled: bool = True,
+    flips: bool = True,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> ArraysResult:
+    """Make `arrays` arrays of fresh cells, write the network to each, read it back and ask it.
+
+    Array k depends on (distributions, arm, seed, k) alone. `scaled`: see `Quantised.network`. `flips`: ask about every
+    image with every single pixel inverted, too, unless those are too many.
+    """
+    arrays = check_integer("arrays", arrays, low=1, high=100_000)
+    seeds = np.random.SeedSequence(check_integer("seed", seed, low=0, high=2**63)).spawn(arrays)
+    few = images.inputs.size * images.inputs.shape[1] <= MOST_FLIPPED
+    noisy = flipped(images.inputs, images.labels) if flips and few else None
+    bits, count = quantised.to_bits(), arm.writing.cells(quantised.words.size * quantised.bits)
+    ones = int(bits.sum())
+    found = np.empty((arrays, 4))  # accuracy, flips, wrong bits, spares
+    missed = np.zeros(2)
+    for k, sequence in enumerate(seeds):
+        cells = Cells(count, distributions, arm.options, seed=sequence)
+        stored = store(cells, bits, arm.writing)
+        read = stored.read(cells, arm.writing)
+        network = quantised.with_bits(read).network(scaled)
+        noise = network.accuracy(*noisy) if noisy else np.nan
+        found[k] = network.accuracy(images.inputs, images.labels), noise, stored.wrong, stored.spares_used
+        missed += (bits & ~read).sum(), (~bits & read).sum()
+        if progress is not None:
+            progress(k + 1, arrays)
+    implied, ideal = arm.implied(distributions), quantised.network(scaled)
+    zeros = bits.size - ones
+    return ArraysResult(
+        bits=quantised.bits,
+        cells=count,
+        accuracy=found[:, 0],
+        flips=found[:, 1] if noisy else None,
+        wrong=found[:, 2],
+        spares_used=found[:, 3],
+        ideal_accuracy=ideal.accuracy(images.inputs, images.labels),
+        ideal_flips=ideal.accuracy(*noisy) if noisy else None,
+        ones=ones * arrays,
+        ones_wrong=float(missed[0] / max(ones * arrays, 1)),
+        ones_implied=_known(implied.ones),
+        zeros=zeros * arrays,
+        zeros_wrong=float(missed[1] / max(zeros * arrays, 1)),
+        zeros_implied=_known(implied.zeros),
+    )
+
+
+def _known(rate: float) -> float | None:
+    return None if np.isnan(rate) else float(rate)
