@@ -108,7 +108,7 @@ def on_off_ratio(traces: Trace | Traces, voltage: float = 5.0, cycle: int = -1) 
 def sweep_currents(traces: Trace | Traces, voltage: float, cycle: int = -1) -> tuple[np.ndarray, np.ndarray]:
     """|I| [A], [B], where the up-sweep of one cycle passes `voltage` [V], and where the way down from the maximum does.
 
-    A Trace is a batch of one. NaN, without a warning, where the drive does not reach `voltage`, and for rows that failed.
+    A Trace is a batch of one. NaN, without a warning, where the drive does not reach `voltage` and in rows that failed.
     """
     level = check_number("voltage", voltage, low=1e-9, high=1e4, unit="V")
     part = _cycle(traces, cycle)

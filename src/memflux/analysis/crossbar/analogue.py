@@ -5,12 +5,15 @@ are one more row, at the read voltage.
 """
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float
 
+from memflux.analysis.crossbar.bitmaps import Images
 from memflux.analysis.crossbar.lines import LineNetwork, Lines
 from memflux.analysis.crossbar.networks import Network
+from memflux.analysis.results import AbstractResult
 from memflux.errors import InvalidValue, check_integer, check_number
 
 
@@ -69,3 +72,47 @@ def analogue_network(network: Network, levels: Levels, lines: Lines | None = Non
         weights.append(found[:-1])
         biases.append(found[-1])
     return Network(weights=tuple(weights), biases=tuple(biases))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class AnalogueResult(AbstractResult):
+    """Accuracy of analogue arrays against one imperfection at a time."""
+
+    KIND: ClassVar[str] = "crossbar-analogue"
+    ARRAYS: ClassVar[tuple[str, ...]] = ("levels", "by_level", "spreads", "by_spread", "ohms", "by_ohms")
+
+    float_accuracy: float
+    levels: Float[np.ndarray, " L"]  # of a cell
+    by_level: Float[np.ndarray, " L"]
+    spreads: Float[np.ndarray, " S"]  # deviation of ln G; the measured LRS has 1.04
+    by_spread: Float[np.ndarray, " S"]  # mean over arrays
+    ohms: Float[np.ndarray, " R"]  # resistance of a segment of line
+    by_ohms: Float[np.ndarray, " R"]
+
+
+LEVELS = (2, 3, 4, 8, 16, 64)
+SPREADS = (0.0, 0.03, 0.1, 0.3, 1.041)
+OHMS = (0.01, 0.1, 0.3, 1.0, 3.0, 10.0)
+
+
+def against_imperfections(
+    network: Network, images: Images, *, base: Levels | None = None, arrays: int = 5, seed: int = 0
+) -> AnalogueResult:
+    """Accuracy against the number of levels, the spread about them, and the resistance of the lines."""
+    arrays = check_integer("arrays", arrays, low=1, high=10_000)
+    base = base or Levels()
+
+    def accuracy(levels: Levels, lines: Lines | None = None, array: int = 0) -> float:
+        found = analogue_network(network, levels, lines, seed=seed + 1000 * array)
+        return found.accuracy(images.inputs, images.labels)
+
+    spread = [dataclasses.replace(base, spread=s) for s in SPREADS]
+    return AnalogueResult(
+        float_accuracy=network.accuracy(images.inputs, images.labels),
+        levels=np.array(LEVELS, dtype=np.float64),
+        by_level=np.array([accuracy(dataclasses.replace(base, count=n)) for n in LEVELS]),
+        spreads=np.array(SPREADS),
+        by_spread=np.array([np.mean([accuracy(s, None, k) for k in range(arrays)]) for s in spread]),
+        ohms=np.array(OHMS),
+        by_ohms=np.array([accuracy(base, Lines(row=r, column=r)) for r in OHMS]),
+    )

@@ -13,11 +13,12 @@ from jaxtyping import Float
 from memflux.analysis.crossbar.bitmaps import Images
 from memflux.analysis.crossbar.cells import CellOptions, Cells
 from memflux.analysis.crossbar.distributions import PRINTED, Distributions, Rates
-from memflux.analysis.crossbar.networks import Quantised, flipped
+from memflux.analysis.crossbar.networks import Quantised, ambiguous, flipped
 from memflux.analysis.crossbar.storage import Writing, store
 from memflux.analysis.results import AbstractResult
 from memflux.errors import check_integer
 
+MOST_ARRAYS = 100_000
 MOST_FLIPPED = 4_000_000  # numbers of all flipped images
 
 
@@ -25,8 +26,8 @@ MOST_FLIPPED = 4_000_000  # numbers of all flipped images
 class Arm:
     """How cells are and how they are written."""
 
-    options: CellOptions = CellOptions()
-    writing: Writing = Writing()
+    options: CellOptions = dataclasses.field(default_factory=CellOptions)
+    writing: Writing = dataclasses.field(default_factory=Writing)
 
     def implied(self, cells: Distributions) -> Rates:
         """Rates of wrong bits in fresh cells before spares, where a closed form has them; else nan."""
@@ -59,12 +60,14 @@ class ArraysResult(AbstractResult):
     """What A arrays with one network do."""
 
     KIND: ClassVar[str] = "crossbar-arrays"
-    ARRAYS: ClassVar[tuple[str, ...]] = ("accuracy", "flips", "wrong", "spares_used")
+    ARRAYS: ClassVar[tuple[str, ...]] = ("accuracy", "flips", "flip_map", "wrong", "spares_used")
 
     bits: int  # a weight
     cells: int  # of an array, spares included
     accuracy: Float[np.ndarray, " A"]  # share of the images that are told
     flips: Float[np.ndarray, " A"] | None  # share of all images with one pixel inverted; None: not asked
+    flip_map: Float[np.ndarray, "B I"] | None  # share of the arrays that tell image b with pixel i inverted
+    flips_ambiguous: int | None  # of these B I images, those that are an image of another class
     wrong: Float[np.ndarray, " A"]  # bits that read back wrong
     spares_used: Float[np.ndarray, " A"]
     ideal_accuracy: float  # of the quantised network in faultless cells
@@ -99,40 +102,43 @@ def fill_arrays(
     Array k depends on (distributions, arm, seed, k) alone. `scaled`: see `Quantised.network`. `flips`: ask about every
     image with every single pixel inverted, too, unless those are too many.
     """
-    arrays = check_integer("arrays", arrays, low=1, high=100_000)
+    arrays = check_integer("arrays", arrays, low=1, high=MOST_ARRAYS)
     seeds = np.random.SeedSequence(check_integer("seed", seed, low=0, high=2**63)).spawn(arrays)
-    few = images.inputs.size * images.inputs.shape[1] <= MOST_FLIPPED
-    noisy = flipped(images.inputs, images.labels) if flips and few else None
+    few = flips and images.inputs.size * images.inputs.shape[1] <= MOST_FLIPPED
+    noisy = flipped(images.inputs, images.labels) if few else None
     bits, count = quantised.to_bits(), arm.writing.cells(quantised.words.size * quantised.bits)
-    ones = int(bits.sum())
-    found = np.empty((arrays, 4))  # accuracy, flips, wrong bits, spares
+    found = np.empty((arrays, 3))  # accuracy, wrong bits, spares
+    told = np.zeros((arrays, len(noisy[1]) if noisy else 0), dtype=bool)
     missed = np.zeros(2)
     for k, sequence in enumerate(seeds):
         cells = Cells(count, distributions, arm.options, seed=sequence)
         stored = store(cells, bits, arm.writing)
         read = stored.read(cells, arm.writing)
         network = quantised.with_bits(read).network(scaled)
-        noise = network.accuracy(*noisy) if noisy else np.nan
-        found[k] = network.accuracy(images.inputs, images.labels), noise, stored.wrong, stored.spares_used
+        found[k] = network.accuracy(images.inputs, images.labels), stored.wrong, stored.spares_used
+        if noisy is not None:
+            told[k] = network.predict(noisy[0]) == noisy[1]
         missed += (bits & ~read).sum(), (~bits & read).sum()
         if progress is not None:
             progress(k + 1, arrays)
     implied, ideal = arm.implied(distributions), quantised.network(scaled)
-    zeros = bits.size - ones
+    ones, zeros = arrays * int(bits.sum()), arrays * int((~bits).sum())
     return ArraysResult(
         bits=quantised.bits,
         cells=count,
         accuracy=found[:, 0],
-        flips=found[:, 1] if noisy else None,
-        wrong=found[:, 2],
-        spares_used=found[:, 3],
+        flips=told.mean(axis=1) if noisy else None,
+        flip_map=told.mean(axis=0).reshape(images.inputs.shape) if noisy else None,
+        flips_ambiguous=ambiguous(*noisy, images.inputs, images.labels) if noisy else None,
+        wrong=found[:, 1],
+        spares_used=found[:, 2],
         ideal_accuracy=ideal.accuracy(images.inputs, images.labels),
         ideal_flips=ideal.accuracy(*noisy) if noisy else None,
-        ones=ones * arrays,
-        ones_wrong=float(missed[0] / max(ones * arrays, 1)),
+        ones=ones,
+        ones_wrong=float(missed[0] / max(ones, 1)),
         ones_implied=_known(implied.ones),
-        zeros=zeros * arrays,
-        zeros_wrong=float(missed[1] / max(zeros * arrays, 1)),
+        zeros=zeros,
+        zeros_wrong=float(missed[1] / max(zeros, 1)),
         zeros_implied=_known(implied.zeros),
     )
 

@@ -28,7 +28,7 @@ Where = slice | Int[np.ndarray, " C"]
 class CellOptions:
     """How the cells of an array are made and age."""
 
-    redraw: str = "never"  # what is drawn anew: nothing; the resistance at each switching; and the voltages at each pulse
+    redraw: str = "never"  # what is drawn anew: nothing; the resistance at each switching; all: voltages at each pulse
     endurance: int | None = 20  # programming cycles (SET and RESET) before the next SET is for good; None: no end
     working: float = 1.0  # share of the cells that work; 1: the array is built of tested cells. A batch has 0.4
     shorted: float = 0.0  # share of the dead cells that are shorts; the others are open
@@ -199,14 +199,17 @@ class Cells:
     def _blocks(self, where: Where, bits: np.ndarray) -> Iterator[tuple[Where, slice]]:
         """Parts of `where` and of the bits that belong to them."""
         size = self._size(where)
-        if bits.shape != (size,):
-            raise InvalidValue(f"bits has shape {bits.shape} for {size} cells; give one bit a cell.")
+        if bits.shape != (size,) or bits.dtype != bool:
+            what = f"shape {bits.shape} and type {bits.dtype}"
+            raise InvalidValue(f"bits has {what} for {size} cells; give one truth value a cell.")
         if isinstance(where, slice):
             first, _, step = where.indices(len(self))
             if step != 1:
                 raise InvalidValue(f"where = {where} has a step; give indices instead.")
         elif size and not 0 <= int(where.min()) <= int(where.max()) < len(self):
-            raise InvalidValue(f"where reaches from {where.min()} to {where.max()}; the cells are 0 to {len(self) - 1}.")
+            raise InvalidValue(
+                f"where reaches from {where.min()} to {where.max()}; the cells are 0 to {len(self) - 1}."
+            )
         for k in range(0, size, BLOCK):
             end = min(k + BLOCK, size)
             yield (slice(first + k, first + end) if isinstance(where, slice) else where[k:end]), slice(k, end)

@@ -110,7 +110,7 @@ def read_distributions(path: str | Path, variant: str = "printed") -> Distributi
     found = _json(Path(path))
     try:
         if "repository_script" not in found:
-            return Distributions(**{str(name): value for name, value in found.items()})
+            return _of_numbers(found)
         return _of_collection(found, variant)
     except InvalidValue as error:
         raise DataError(f"{path}: {error}") from None
@@ -123,16 +123,22 @@ def _of_collection(found: dict[str, Any], variant: str) -> Distributions:
     script = found["repository_script"]
     block = found["paper"] if variant == "printed" else script
     v_set, v_reset = block["V_SET_lognormal"], block["V_RESET_magnitude_lognormal"]
-    return Distributions(
-        set_mu=v_set["mu"],
-        set_sigma=v_set["sigma"] if variant == "printed" else v_set["sigma_actually_used"],
-        reset_mu=v_reset["mu"],
-        reset_sigma=v_reset["sigma"],
-        lrs_mu=script["LRS_lognormal_natural_log"]["mu"],
-        lrs_sigma=script["LRS_lognormal_natural_log"]["sigma"],
-        hrs_mean=script["HRS_log10_normal"]["mean"],
-        hrs_deviation=script["HRS_log10_normal"]["std"],
-    )
+    fields = {
+        "set_mu": v_set["mu"],
+        "set_sigma": v_set["sigma"] if variant == "printed" else v_set["sigma_actually_used"],
+        "reset_mu": v_reset["mu"],
+        "reset_sigma": v_reset["sigma"],
+        "lrs_mu": script["LRS_lognormal_natural_log"]["mu"],
+        "lrs_sigma": script["LRS_lognormal_natural_log"]["sigma"],
+        "hrs_mean": script["HRS_log10_normal"]["mean"],
+        "hrs_deviation": script["HRS_log10_normal"]["std"],
+    }
+    return _of_numbers(fields)
+
+
+def _of_numbers(fields: dict[str, Any]) -> Distributions:
+    """JSON writes 1 for 1.0."""
+    return Distributions(**{name: check_number(name, value, low=-30.0, high=30.0) for name, value in fields.items()})
 
 
 def _json(path: Path) -> dict[str, Any]:

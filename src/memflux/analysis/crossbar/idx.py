@@ -56,7 +56,9 @@ def _images(folder: Path, part: str) -> Images:
     labels = read_idx(_file(folder, f"{part}-labels", "idx1-ubyte"))
     if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
         raise DataError(f"{folder}: the {part} files hold {images.shape} images and {labels.shape} labels; {DOWNLOAD}.")
-    return Images(inputs=images.reshape(len(images), -1) / 255.0, labels=labels.astype(np.int64))
+    return Images(
+        inputs=np.divide(images.reshape(len(images), -1), 255, dtype=np.float32), labels=labels.astype(np.int64)
+    )
 
 
 def _file(folder: Path, name: str, ending: str) -> Path:

@@ -72,21 +72,13 @@ class LineNetwork:
         error comes with it: the matrix A has no positive entry beside its diagonal and a positive inverse, so
         any y with A y >= |residual| bounds the error of every potential.
         """
-        voltages = check_numbers("voltages", voltages, low=-1e6, high=1e6, unit="V", ndim=2)
-        if voltages.shape[1] != self.conductances.shape[0]:
-            raise InvalidValue(
-                f"voltages has shape {voltages.shape}; give one voltage for each of {self.conductances.shape[0]} rows."
-            )
+        voltages = _voltages(voltages, len(self.conductances))
         parts = [self._solve_one(v) for v in voltages]
         return LineSolution(**{f.name: np.array([p[f.name] for p in parts]) for f in dataclasses.fields(LineSolution)})
 
     def currents(self, voltages: Float[np.ndarray, "B M"]) -> Float[np.ndarray, "B N"]:
         """Currents [A] at the ends of the columns, without refinement and certificate: what a dot product needs."""
-        voltages = check_numbers("voltages", voltages, low=-1e6, high=1e6, unit="V", ndim=2)
-        if voltages.shape[1] != self.conductances.shape[0]:
-            raise InvalidValue(
-                f"voltages has shape {voltages.shape}; give one voltage for each of {self.conductances.shape[0]} rows."
-            )
+        voltages = _voltages(voltages, len(self.conductances))
         if len(voltages) >= min(self.conductances.shape):
             return voltages @ self.transfer()
         return self.column * self._answers(self._first, self.row * voltages, self._last)
@@ -232,8 +224,12 @@ def dot(
     """Currents [A] at the columns, I = V G, or with lines as Kirchhoff's law has it."""
     if lines is not None:
         return LineNetwork(conductances, lines).currents(voltages)
-    g = check_numbers("conductances", conductances, low=0.0, high=1e6, unit="S", ndim=2)
-    v = check_numbers("voltages", voltages, low=-1e6, high=1e6, unit="V", ndim=2)
-    if v.shape[1] != g.shape[0]:
-        raise InvalidValue(f"voltages has shape {v.shape}; give one voltage for each of {g.shape[0]} rows.")
-    return v @ g
+    known = check_numbers("conductances", conductances, low=0.0, high=1e6, unit="S", ndim=2)
+    return _voltages(voltages, len(known)) @ known
+
+
+def _voltages(voltages: np.ndarray, rows: int) -> np.ndarray:
+    found = check_numbers("voltages", voltages, low=-1e6, high=1e6, unit="V", ndim=2)
+    if found.shape[1] != rows or not len(found):
+        raise InvalidValue(f"voltages has shape {found.shape}; give vectors of one voltage for each of {rows} rows.")
+    return found

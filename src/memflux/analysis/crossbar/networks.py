@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
-from memflux.analysis.crossbar.weights import dequantise, from_bits, quantise, to_bits
+from memflux.analysis.crossbar.weights import MOST_BITS, ROUNDINGS, dequantise, from_bits, quantise, to_bits
 from memflux.errors import InvalidValue, check_bool, check_choice, check_integer, check_number
 
 
@@ -17,8 +17,8 @@ from memflux.errors import InvalidValue, check_bool, check_choice, check_integer
 class Network:
     """Layers with ReLU between them; the class is the largest output."""
 
-    weights: tuple[Float[np.ndarray, "I O"], ...]
-    biases: tuple[Float[np.ndarray, " O"], ...]
+    weights: tuple[Float[np.ndarray, "_ _"], ...]  # from each layer's inputs to its outputs
+    biases: tuple[Float[np.ndarray, " _"], ...]
 
     def scores(self, inputs: Float[np.ndarray, "B I"]) -> Float[np.ndarray, "B K"]:
         """Outputs of the last layer, before any softmax."""
@@ -104,9 +104,7 @@ class Training:
         check_integer("batch", self.batch, low=1, high=1_000_000)
 
 
-def train(
-    inputs: Float[np.ndarray, "B I"], labels: Int[np.ndarray, " B"], training: Training, *, seed: int
-) -> Network:
+def train(inputs: Float[np.ndarray, "B I"], labels: Int[np.ndarray, " B"], training: Training, *, seed: int) -> Network:
     """A network with one output a class 0..K-1; InvalidValue where a class has no example."""
     classes = np.unique(labels)
     if classes.size < 3 or not np.array_equal(classes, np.arange(classes.size)):
@@ -141,6 +139,8 @@ def train_quantised(
     seed: int = 0,
 ) -> tuple[Network, Quantised]:
     """Of several trainings the one that quantisation harms least on its own examples; of equals, the widest margin."""
+    check_integer("bits", bits, low=1, high=MOST_BITS)
+    check_choice("rounding", rounding, ROUNDINGS)
     check_integer("starts", starts, low=1, high=10_000)
     check_bool("scaled", scaled)
     best: tuple[tuple[float, float], Network, Quantised] | None = None
@@ -177,10 +177,22 @@ def flipped(
     return images, np.repeat(labels, count)
 
 
+def ambiguous(
+    noisy: Float[np.ndarray, "C I"],
+    noisy_labels: Int[np.ndarray, " C"],
+    inputs: Float[np.ndarray, "B I"],
+    labels: Int[np.ndarray, " B"],
+) -> int:
+    """How many noisy images are an image of another class: nobody can tell those."""
+    same = {(image.tobytes(), int(label)) for image, label in zip(inputs, labels, strict=True)}
+    known = {image for image, _ in same}
+    pairs = ((image.tobytes(), int(label)) for image, label in zip(noisy, noisy_labels, strict=True))
+    return sum(image in known and (image, label) not in same for image, label in pairs)
+
+
 def flip_pixels(inputs: Float[np.ndarray, "B I"], pixels: int, *, seed: int) -> Float[np.ndarray, "B I"]:
     """Inputs in [0, 1] with so many pixels of each, drawn at random, inverted."""
     pixels = check_integer("pixels", pixels, low=0, high=inputs.shape[1])
     random = np.random.default_rng(seed)
     chosen = random.random(inputs.shape).argsort(axis=1) < pixels
     return np.where(chosen, 1.0 - inputs, inputs)
-

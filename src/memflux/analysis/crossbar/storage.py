@@ -14,7 +14,7 @@ from memflux.errors import InvalidValue, check_integer, check_number
 class Writing:
     """How bits are stored."""
 
-    pulses: Pulses = Pulses()
+    pulses: Pulses = dataclasses.field(default_factory=Pulses)
     attempts: int = 1  # at a cell; another one gives the opposite pulse, then the wanted one
     spares: float = 0.0  # cells beside the array for those that read back wrong, as a share of it
 
