@@ -49,7 +49,11 @@ def crossbar_arms(quick: bool) -> Iterator[Row]:
     yield from _rates("write-verify", found["write-verify"])
     script = fill_arrays(quantised, images, ARMS["as-published"], distributions=SCRIPT, arrays=arrays)
     yield from _of_arm("as-published, V_SET as the script draws it", script)
+    _, rounded = train_quantised(images.inputs, images.labels, Training(), 3, rounding="nearest", starts=STARTS)
+    result = fill_arrays(rounded, images, ARMS["spares"], arrays=arrays)
+    yield from _of_arm("spares, weights rounded to the nearest", result)
     yield from _yields(quantised, images, arrays)
+    yield from _rewritten(quantised, images, 5 if quick else 20)
 
 
 def crossbar_depth(quick: bool) -> Iterator[Row]:
@@ -73,28 +77,30 @@ def crossbar_faults(quick: bool) -> Iterator[Row]:
     rest, tests = digits_8x8()
     network = train(rest.inputs, rest.labels, Training(hidden=(32,), epochs=50 if quick else 200), seed=0)
     found = against_faults(network, tests, arrays=2 if quick else 10)
-    base = f"4 bits, {found.arrays} arrays, one pulse of 5 V, printed distributions"
     yield Row(what="crossbar 8x8: in floating point", value=100 * found.float_accuracy, unit="%", note="64-32-10")
-    for group, at, values, unit, note in (
-        ("bits, cut towards zero", found.widths, found.truncated, "", "faultless cells; the published quantiser"),
-        ("bits, rounded", found.widths, found.rounded, "", "faultless cells"),
-        ("flipped pixels of 64", found.pixels, found.flips, "", "4 bits, faultless cells"),
-        ("share stuck in the LRS", found.stuck, found.stuck_accuracy, "", base),
-        ("share of cells that work", found.working, found.working_accuracy, "", base),
-        ("write pulse", found.voltages, found.voltage_accuracy, " V", base),
-    ):
-        for k, (place, value) in enumerate(zip(at, values, strict=True)):
-            failing = f"; P(V_SET > V) = {100 * found.unset[k]:.2f} %" if unit else ""
-            what = f"crossbar 8x8, {group}: {place:g}{unit}"
-            yield Row(what=what, value=100 * value, unit="%", note=note + failing)
+    cells, cured = f"4 bits, {found.arrays} arrays of measured cells", "everything else cured"
+    yield from _sweep("bits, cut towards zero as published", found.widths, found.truncated, 4)
+    yield from _sweep("bits, rounded", found.widths, found.rounded, 4)
+    yield from _sweep("flipped pixels of 64", found.pixels, found.flips, 2, "4 bits")
+    yield from _sweep("share stuck in the LRS", found.stuck, found.stuck_accuracy, 0.01, f"{cells}, {cured}")
+    yield from _sweep("share of cells that work", found.working, found.working_accuracy, 0.4, f"{cells}, {cured}")
+    failing = ", ".join(f"{100 * p:.1f}" for p in found.unset)
+    weak = f"{cells}, one pulse; P(V_SET > V) {failing} %"
+    yield from _sweep("write pulse in V", found.voltages, found.voltage_accuracy, 5.0, weak)
     analogue = against_imperfections(network, tests, arrays=2 if quick else 5)
-    for group, at, values in (
-        ("analogue, levels of a cell", analogue.levels, analogue.by_level),
-        ("analogue, deviation of ln G", analogue.spreads, analogue.by_spread),
-        ("analogue, ohm a segment", analogue.ohms, analogue.by_ohms),
-    ):
-        for place, value in zip(at, values, strict=True):
-            yield Row(what=f"crossbar 8x8, {group}: {place:g}", value=100 * value, unit="%")
+    yield from _sweep("analogue, levels of a cell", analogue.levels, analogue.by_level, 8)
+    spread = "the deviation of the measured LRS is 1.041"
+    yield from _sweep("analogue, deviation of ln G", analogue.spreads, analogue.by_spread, 0.3, spread)
+    yield from _sweep(
+        "analogue, ohm a segment", analogue.ohms, analogue.by_ohms, 1.0, "differential pairs, 65 x 64 and 33 x 20"
+    )
+
+
+def _sweep(what: str, places: np.ndarray, values: np.ndarray, shown: float, note: str = "") -> Iterator[Row]:
+    """One row for a sweep: the value at one place, all of them in the note."""
+    told = ", ".join(f"{place:g}: {100 * value:.1f}" for place, value in zip(places, values, strict=True))
+    value = float(100 * values[np.flatnonzero(places == shown)[0]])
+    yield Row(what=f"crossbar 8x8, {what}: at {shown:g}", value=value, unit="%", note=f"{told}; {note}".strip("; "))
 
 
 def crossbar_speed(quick: bool) -> Iterator[Row]:
@@ -222,6 +228,19 @@ def _yields(quantised: Quantised, images: Images, arrays: int) -> Iterator[Row]:
         note = f"accuracy {100 * result.accuracy.mean():.1f} %; {used}"
         what = f"crossbar digits, yield 40 %, {100 * spares:.0f} % spares: arrays that tell all ten"
         yield Row(what=what, value=100 * result.flawless / arrays, unit="%", note=note)
+
+
+def _rewritten(quantised: Quantised, images: Images, arrays: int) -> Iterator[Row]:
+    """What the endurance of 20 cycles does to an array that held other contents before."""
+    told = {}
+    for rewrites in (20, 40, 60, 80, 100):
+        arm = dataclasses.replace(ARMS["spares"], rewrites=rewrites)
+        told[rewrites] = fill_arrays(quantised, images, arm, arrays=arrays, flips=False).flawless / arrays
+    note = ", ".join(f"after {k}: {100 * share:.0f} %" for k, share in told.items())
+    what = "crossbar digits, spares: arrays that tell all ten after 40 random contents"
+    yield Row(
+        what=what, value=100 * told[40], unit="%", note=f"{note}; a random content sets a quarter of the cells anew"
+    )
 
 
 def _wired(size: int) -> tuple[np.ndarray, np.ndarray, Lines]:

@@ -27,7 +27,7 @@ def bitmaps(tmp_path):
 
 
 def test_help_has_an_example():
-    for name in ("digits", "mnist", "faults", "analogue", "lines"):
+    for name in ("digits", "mnist"):
         assert f"Example: memflux crossbar {name}" in run(name, "--help").output.replace("\n", " ")
 
 
@@ -97,24 +97,6 @@ def test_mnist_is_not_fetched(tmp_path):
         raise run("mnist", tmp_path).exception
 
 
-def test_faults_and_analogue():
-    short = ("--epochs", 10, "--hidden", 16, "--arrays", 1)
-    fields = json.loads(run("faults", *short, "--bits", 5, "--json").stdout)
-    assert fields["bits"] == 5
-    assert "cells that work" in run("faults", *short).stdout
-    assert json.loads(run("analogue", *short, "--json").stdout)["kind"] == "crossbar-analogue"
-    assert "ohm a segment" in run("analogue", *short, "--levels", 16).stdout
-
-
-def test_lines():
-    fields = json.loads(run("lines", "--rows", 16, "--columns", 8, "--json").stdout)
-    assert fields["unknowns"] == 256
-    assert fields["error_bound"] < 1e-12
-    assert abs(fields["imbalance"]) < 1e-12
-    assert 0 < fields["kept_least"] <= fields["kept_most"] < 1
-    assert "kept_least" in run("lines", "--rows", 4, "--columns", 4).stdout
-
-
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -130,19 +112,10 @@ def test_lines():
         (("digits", "--distributions", "neither"), "neither printed nor script nor a file"),
         (("digits", "--rounding", "up"), "rounding"),
         (("digits", "--seed", -1), "seed = -1"),
-        (("faults", "--bits", 99), "bits = 99"),
-        (("faults", "--arm", "x"), "arm = 'x'"),
-        (("analogue", "--levels", 1), "count = 1"),
-        (("lines", "--rows", 0), "rows = 0"),
-        (("lines", "--rows", 2000, "--columns", 2000), "columns = 2000"),
-        (("lines", "--ohms", 0), "leave the lines out"),
-        (("lines", "--share", 2), "share = 2"),
-        (("lines", "--seed", -1), "seed = -1"),
+        (("digits", "--rewrites", -1), "rewrites = -1"),
     ],
 )
 def test_a_mistake_is_one_sentence(bitmaps, words, said):
-    if words[0] == "digits":
-        words = (*words, "--bitmaps", bitmaps)
     with pytest.raises(InvalidValue) as error:
-        raise run(*words).exception
+        raise run(*words, "--bitmaps", bitmaps).exception
     assert said in str(error.value)

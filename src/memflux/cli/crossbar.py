@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from memflux.cli import crossbar_studies
-from memflux.cli.crossbar_studies import ArmOption, Arrays, Cells, Epochs, Hidden, distributions_of
+from memflux.cli.crossbar_studies import Arrays, Cells, Epochs, Hidden, distributions_of
 from memflux.cli.output import Json
 from memflux.cli.question import Out, Seed, bars, check_out, finish
 from memflux.errors import InvalidValue, check_choice, check_integer
@@ -20,6 +20,7 @@ crossbar = typer.Typer(
 )
 
 Bits = Annotated[int, typer.Option(help="Bits a weight, from 1 to 32.")]
+ArmOption = Annotated[str, typer.Option("--arm", help="How cells are written: as-published, write-verify or spares.")]
 Voltage = Annotated[float, typer.Option("--voltage", help="Write with + and - this voltage [V].")]
 Compliance = Annotated[float, typer.Option("--compliance", help="Of SET pulses [A]; below 100e-6 some are lost.")]
 Redraw = Annotated[
@@ -28,6 +29,7 @@ Redraw = Annotated[
 Attempts = Annotated[int | None, typer.Option(help="At a cell that reads back wrong; default: as the arm has it.")]
 SpareShare = Annotated[float | None, typer.Option("--spare-share", help="Spare cells as a share of the array's.")]
 Working = Annotated[float, typer.Option("--yield", help="Share of the cells that work; 1: an array of tested cells.")]
+Rewrites = Annotated[int, typer.Option(help="Random contents that an array held before.")]
 Rounding = Annotated[str, typer.Option(help="Of weights: towards-zero, as published, or nearest.")]
 Integers = Annotated[
     bool, typer.Option("--integers", help="Take the integers for weights, without the scale of each tensor.")
@@ -52,6 +54,7 @@ def digits(
     attempts: Attempts = None,
     spare_share: SpareShare = None,
     working: Working = 1.0,
+    rewrites: Rewrites = 0,
     seed: Seed = 0,
     out: Out = None,
     as_json: Json = False,
@@ -65,7 +68,7 @@ def digits(
     from memflux.analysis.crossbar.networks import Training, train_quantised
 
     check_out(out)
-    chosen = _arm(arm, voltage, compliance, redraw, attempts, spare_share, working, arrays)
+    chosen = _arm(arm, voltage, compliance, redraw, attempts, spare_share, working, rewrites, arrays)
     cells = distributions_of(distributions)
     images = read_bitmaps(_bitmaps(bitmaps), variant)
     training = Training(hidden=tuple(hidden or (20, 20)))
@@ -103,6 +106,7 @@ def mnist(
     attempts: Attempts = None,
     spare_share: SpareShare = None,
     working: Working = 1.0,
+    rewrites: Rewrites = 0,
     seed: Seed = 0,
     out: Out = None,
     as_json: Json = False,
@@ -116,7 +120,7 @@ def mnist(
     from memflux.analysis.crossbar.networks import Training, train_quantised
 
     check_out(out)
-    chosen = _arm(arm, voltage, compliance, redraw, attempts, spare_share, working, arrays)
+    chosen = _arm(arm, voltage, compliance, redraw, attempts, spare_share, working, rewrites, arrays)
     cells = distributions_of(distributions)
     rest, tests = read_mnist(folder)
     training = Training(hidden=tuple(hidden or (128, 64, 32)), epochs=epochs)
@@ -147,6 +151,7 @@ def _arm(
     attempts: int | None,
     spare_share: float | None,
     working: float,
+    rewrites: int,
     arrays: int,
 ) -> "Arm":
     """The arm of this name with what the command line changes; refuses what cannot be filled before training."""
@@ -164,7 +169,7 @@ def _arm(
         spares=arm.writing.spares if spare_share is None else spare_share,
     )
     options = replace(arm.options, redraw=redraw or arm.options.redraw, working=working)
-    return replace(arm, options=options, writing=writing)
+    return replace(arm, options=options, writing=writing, rewrites=rewrites)
 
 
 def _bitmaps(path: Path | None) -> Path:

@@ -7,7 +7,7 @@ import typer
 
 from memflux.cli.output import Json, emit
 from memflux.cli.question import Out, Seed, bars, check_out, finish
-from memflux.errors import InvalidValue, check_choice, check_integer, check_number
+from memflux.errors import InvalidValue, check_integer, check_number
 
 if TYPE_CHECKING:
     from memflux.analysis.crossbar.bitmaps import Images
@@ -18,14 +18,12 @@ if TYPE_CHECKING:
 Arrays = Annotated[int, typer.Option(help="Arrays that are made and written.")]
 Hidden = Annotated[list[int] | None, typer.Option("--hidden", help="Neurons of a layer before the output; repeatable.")]
 Epochs = Annotated[int, typer.Option(help="Of the training.")]
-ArmOption = Annotated[str, typer.Option("--arm", help="How cells are written: as-published, write-verify or spares.")]
 Cells = Annotated[str, typer.Option("--distributions", help="Of the cells: printed, script, or a JSON file.")]
 
 
 def faults(
     bits: Annotated[int, typer.Option(help="Bits a weight of the network that meets the faults.")] = 4,
     arrays: Arrays = 10,
-    arm: ArmOption = "as-published",
     hidden: Hidden = None,
     epochs: Epochs = 200,
     distributions: Cells = "printed",
@@ -37,19 +35,15 @@ def faults(
 
     Example: memflux crossbar faults --bits 4 --arrays 10
     """
-    from memflux.analysis.crossbar.arrays import ARMS
     from memflux.analysis.crossbar.faults import against_faults
 
     check_out(out)
-    base = ARMS[check_choice("arm", arm, ARMS)]
     check_integer("bits", bits, low=1, high=32)
     cells = distributions_of(distributions)
     network, tests = _trained(hidden, epochs, seed)
     with bars(as_json)("arms") as tick:
-        result = against_faults(
-            network, tests, bits=bits, base=base, distributions=cells, arrays=arrays, seed=seed, progress=tick
-        )
-    finish(result, out, as_json, _faults_table(result), f"8 x 8 digits, {arm}, {bits} bits, {arrays} arrays")
+        result = against_faults(network, tests, bits=bits, distributions=cells, arrays=arrays, seed=seed, progress=tick)
+    finish(result, out, as_json, _faults_table(result), f"8 x 8 digits, {bits} bits, {arrays} arrays")
 
 
 def analogue(

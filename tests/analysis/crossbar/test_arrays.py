@@ -2,7 +2,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-from own_digits import own_digits
 
 from memflux.analysis.crossbar.arrays import ARMS, Arm, ArraysResult, fill_arrays
 from memflux.analysis.crossbar.cells import CellOptions, Pulses
@@ -10,6 +9,7 @@ from memflux.analysis.crossbar.distributions import PRINTED, SCRIPT
 from memflux.analysis.crossbar.networks import Training, train_quantised
 from memflux.analysis.crossbar.storage import Writing
 from memflux.errors import InvalidValue
+from own_digits import own_digits
 
 IMAGES = own_digits()
 
@@ -77,11 +77,22 @@ def test_arrays_do_not_depend_on_how_many_there_are(quantised, results):
     assert not np.array_equal(few.wrong, other.wrong)
 
 
+def test_an_array_that_was_rewritten_too_often_is_stuck(quantised):
+    found = {}
+    for rewrites in (10, 200):
+        arm = dataclasses.replace(ARMS["spares"], rewrites=rewrites)
+        found[rewrites] = fill_arrays(quantised, IMAGES, arm, arrays=4, flips=False)
+    assert found[10].flawless == 4
+    assert found[200].flawless == 0
+    assert found[200].zeros_wrong > 0.9  # every cell is in the low state for good
+
+
 @pytest.mark.parametrize(
     "arm",
     [
         Arm(options=CellOptions(redraw="all")),
         Arm(options=CellOptions(worn=0.1)),
+        Arm(rewrites=1),
         Arm(writing=Writing(pulses=Pulses(compliance=20e-6))),
         Arm(options=CellOptions(endurance=3), writing=Writing(attempts=9)),
     ],

@@ -29,7 +29,7 @@ def test_faults_do_harm(result):
     for values in (result.flips, result.stuck_accuracy, result.working_accuracy, result.voltage_accuracy):
         assert values[0] - values[-1] > 0.3
     assert result.flips[0] == result.rounded[3]
-    assert result.stuck_accuracy[0] == result.working_accuracy[0]  # the same arm
+    assert result.stuck_accuracy[0] == result.working_accuracy[0] == result.flips[0]  # nothing is wrong
     assert (np.diff(result.unset) > 0).all()
 
 

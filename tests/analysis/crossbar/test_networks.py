@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -108,3 +111,14 @@ def test_misuse_is_one_sentence():
         flip_pixels(IMAGES, 7, seed=0)
     with pytest.raises(InvalidValue, match="starts"):
         train_quantised(IMAGES, LABELS, SMALL, 3, starts=0)
+
+
+def test_without_scikit_learn_the_remedy_is_told():
+    code = (
+        "import sys; sys.modules['sklearn'] = None\n"
+        "from memflux.errors import MissingDependency\n"
+        "try:\n    import memflux.analysis.crossbar.networks\n"
+        "except MissingDependency as error:\n    print(error)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "pip install 'memflux[analysis]'" in found.stdout

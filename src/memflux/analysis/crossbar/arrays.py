@@ -14,7 +14,7 @@ from memflux.analysis.crossbar.bitmaps import Images
 from memflux.analysis.crossbar.cells import CellOptions, Cells
 from memflux.analysis.crossbar.distributions import PRINTED, Distributions, Rates
 from memflux.analysis.crossbar.networks import Quantised, ambiguous, flipped
-from memflux.analysis.crossbar.storage import Writing, store
+from memflux.analysis.crossbar.storage import Stored, Writing, store
 from memflux.analysis.results import AbstractResult
 from memflux.errors import check_integer
 
@@ -28,11 +28,16 @@ class Arm:
 
     options: CellOptions = dataclasses.field(default_factory=CellOptions)
     writing: Writing = dataclasses.field(default_factory=Writing)
+    rewrites: int = 0  # random contents that an array held before, one after the other
+
+    def __post_init__(self) -> None:
+        check_integer("rewrites", self.rewrites, low=0, high=100_000)
 
     def implied(self, cells: Distributions) -> Rates:
         """Rates of wrong bits in fresh cells before spares, where a closed form has them; else nan."""
         o, w = self.options, self.writing
-        if o.redraw == "all" or o.worn > 0.0 or w.pulses.retention < 1.0 or (o.endurance or 99) < w.attempts:
+        aged = self.rewrites > 0 or o.worn > 0.0 or (o.endurance is not None and o.endurance < w.attempts)
+        if aged or o.redraw == "all" or w.pulses.retention < 1.0:
             return Rates(ones=np.nan, zeros=np.nan)
         return Rates.implied(
             cells,
@@ -85,6 +90,21 @@ class ArraysResult(AbstractResult):
         return int((self.accuracy == 1.0).sum())
 
 
+def stored_network(
+    quantised: Quantised, arm: Arm, distributions: Distributions = PRINTED, *, seed: int | np.random.SeedSequence = 0
+) -> tuple[Quantised, Stored]:
+    """The network as one array of fresh cells gives it back, and where its bits are."""
+    sequence = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
+    of_cells, of_contents = sequence.spawn(2)
+    bits = quantised.to_bits()
+    cells = Cells(arm.writing.cells(bits.size), distributions, arm.options, seed=of_cells)
+    contents = np.random.default_rng(of_contents)
+    for _ in range(arm.rewrites):
+        store(cells, contents.random(bits.size) < 0.5, arm.writing)
+    stored = store(cells, bits, arm.writing)
+    return quantised.with_bits(stored.read(cells, arm.writing)), stored
+
+
 def fill_arrays(
     quantised: Quantised,
     images: Images,
@@ -105,35 +125,32 @@ def fill_arrays(
     arrays = check_integer("arrays", arrays, low=1, high=MOST_ARRAYS)
     seeds = np.random.SeedSequence(check_integer("seed", seed, low=0, high=2**63)).spawn(arrays)
     few = flips and images.inputs.size * images.inputs.shape[1] <= MOST_FLIPPED
-    noisy = flipped(images.inputs, images.labels) if few else None
-    bits, count = quantised.to_bits(), arm.writing.cells(quantised.words.size * quantised.bits)
+    noisy, noisy_labels = flipped(images.inputs, images.labels) if few else (images.inputs[:0], images.labels[:0])
     found = np.empty((arrays, 3))  # accuracy, wrong bits, spares
-    told = np.zeros((arrays, len(noisy[1]) if noisy else 0), dtype=bool)
-    missed = np.zeros(2)
+    told = np.zeros((arrays, len(noisy)), dtype=bool)
+    bits, missed = quantised.to_bits(), np.zeros(2)
     for k, sequence in enumerate(seeds):
-        cells = Cells(count, distributions, arm.options, seed=sequence)
-        stored = store(cells, bits, arm.writing)
-        read = stored.read(cells, arm.writing)
-        network = quantised.with_bits(read).network(scaled)
+        read, stored = stored_network(quantised, arm, distributions, seed=sequence)
+        network = read.network(scaled)
         found[k] = network.accuracy(images.inputs, images.labels), stored.wrong, stored.spares_used
-        if noisy is not None:
-            told[k] = network.predict(noisy[0]) == noisy[1]
-        missed += (bits & ~read).sum(), (~bits & read).sum()
+        told[k] = network.predict(noisy) == noisy_labels
+        wrong = read.to_bits() != bits
+        missed += (wrong & bits).sum(), (wrong & ~bits).sum()
         if progress is not None:
             progress(k + 1, arrays)
     implied, ideal = arm.implied(distributions), quantised.network(scaled)
     ones, zeros = arrays * int(bits.sum()), arrays * int((~bits).sum())
     return ArraysResult(
         bits=quantised.bits,
-        cells=count,
+        cells=arm.writing.cells(bits.size),
         accuracy=found[:, 0],
-        flips=told.mean(axis=1) if noisy else None,
-        flip_map=told.mean(axis=0).reshape(images.inputs.shape) if noisy else None,
-        flips_ambiguous=ambiguous(*noisy, images.inputs, images.labels) if noisy else None,
+        flips=told.mean(axis=1) if few else None,
+        flip_map=told.mean(axis=0).reshape(images.inputs.shape) if few else None,
+        flips_ambiguous=ambiguous(noisy, noisy_labels, images.inputs, images.labels) if few else None,
         wrong=found[:, 1],
         spares_used=found[:, 2],
         ideal_accuracy=ideal.accuracy(images.inputs, images.labels),
-        ideal_flips=ideal.accuracy(*noisy) if noisy else None,
+        ideal_flips=ideal.accuracy(noisy, noisy_labels) if few else None,
         ones=ones,
         ones_wrong=float(missed[0] / max(ones, 1)),
         ones_implied=_known(implied.ones),

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int
-from sklearn.datasets import load_digits
 
 from memflux.errors import DataError, InvalidValue
 
@@ -55,6 +54,8 @@ def read_bitmaps(path: str | Path, variant: str | None = None) -> Images:
 
 def digits_8x8(test_share: float = 0.25, *, seed: int = 0) -> tuple[Images, Images]:
     """scikit-learn's 1,797 digits of 8 x 8 pixels, in [0, 1]: those to train on and those to test on."""
+    from sklearn.datasets import load_digits  # here, because bitmaps of one's own need none of it
+
     inputs, labels = load_digits(return_X_y=True)
     if not 0.0 < test_share < 1.0:
         raise InvalidValue(f"test_share = {test_share:g} is out of range; give a share between 0 and 1.")

@@ -6,11 +6,15 @@ import warnings
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.neural_network import MLPClassifier
 
 from memflux.analysis.crossbar.weights import MOST_BITS, ROUNDINGS, dequantise, from_bits, quantise, to_bits
-from memflux.errors import InvalidValue, check_bool, check_choice, check_integer, check_number
+from memflux.errors import InvalidValue, MissingDependency, check_bool, check_choice, check_integer, check_number
+
+try:
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.neural_network import MLPClassifier
+except ImportError:
+    raise MissingDependency("networks in crossbars need scikit-learn; run pip install 'memflux[analysis]'.") from None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
