@@ -21,7 +21,7 @@ from scipy.sparse.linalg import splu
 import harness
 from harness import Row
 from memflux.analysis.crossbar.analogue import against_imperfections
-from memflux.analysis.crossbar.arrays import ARMS, ArraysResult, fill_arrays
+from memflux.analysis.crossbar.arrays import ARMS, ArraysResult, fill_arrays, stored_network
 from memflux.analysis.crossbar.bitmaps import Images, digits_8x8, read_bitmaps
 from memflux.analysis.crossbar.cells import CellOptions, Cells, Pulses
 from memflux.analysis.crossbar.distributions import PRINTED, SCRIPT
@@ -52,6 +52,7 @@ def crossbar_arms(quick: bool) -> Iterator[Row]:
     _, rounded = train_quantised(images.inputs, images.labels, Training(), 3, rounding="nearest", starts=STARTS)
     result = fill_arrays(rounded, images, ARMS["spares"], arrays=arrays)
     yield from _of_arm("spares, weights rounded to the nearest", result)
+    yield from _by_place(quantised, images, arrays)
     yield from _yields(quantised, images, arrays)
     yield from _rewritten(quantised, images, 5 if quick else 20)
 
@@ -215,6 +216,21 @@ def _rates(name: str, result: ArraysResult) -> Iterator[Row]:
         note = f"{100 * wrong:.3f} % of {count} read back wrong, the distributions imply {100 * implied:.3f} %"
         what = f"crossbar digits, {name}: {kind}, measured from implied"
         yield Row(what=what, value=apart, unit="deviations", bar=DEVIATIONS, note=note)
+
+
+def _by_place(quantised: Quantised, images: Images, arrays: int) -> Iterator[Row]:
+    """Which of the wrong bits do the harm: those of the sign, or the others."""
+    right = quantised.to_bits().reshape(-1, quantised.bits)
+    for what, cured in (("sign bits", slice(1, None)), ("other bits", slice(0, 1))):
+        accuracy = []
+        for array in range(arrays):
+            found, _ = stored_network(quantised, ARMS["as-published"], seed=array)
+            bits = found.to_bits().reshape(right.shape)
+            bits[:, cured] = right[:, cured]
+            network = quantised.with_bits(bits.ravel()).network()
+            accuracy.append(network.accuracy(images.inputs, images.labels))
+        what = f"crossbar digits, as-published, wrong {what} alone: accuracy"
+        yield Row(what=what, value=100 * float(np.mean(accuracy)), unit="%", note=f"mean of {arrays} arrays")
 
 
 def _yields(quantised: Quantised, images: Images, arrays: int) -> Iterator[Row]:

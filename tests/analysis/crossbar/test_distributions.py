@@ -63,6 +63,7 @@ def test_the_numbers_in_the_source_are_those_of_the_collection(reference_data):
         (json.dumps(FLAT | {"colour": 1}), "give an object with"),
         (json.dumps(FLAT | {"set_sigma": -1}), "set_sigma = -1 is out of range"),
         (json.dumps(FLAT | {"set_mu": "a"}), "not a number"),
+        (json.dumps(FLAT | {"set_mu": 10**400}), "give an object with"),
         ('{"repository_script": {}}', "does not hold the distributions"),
         ('{"repository_script": 3, "paper": 4}', "does not hold the distributions"),
         ("[" * 100_000, "not JSON"),

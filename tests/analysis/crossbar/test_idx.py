@@ -49,6 +49,13 @@ def test_what_does_not_fit_together(tmp_path):
         read_mnist(tmp_path / "nowhere")
 
 
+def test_images_of_two_sizes(tmp_path):
+    folder_of(tmp_path)
+    (tmp_path / "t10k-images-idx3-ubyte").write_bytes(packed(np.zeros((2, 5, 5))))
+    with pytest.raises(DataError, match="have 16 and 25 pixels"):
+        read_mnist(tmp_path)
+
+
 GOOD = packed(np.zeros((2, 3)))
 
 

@@ -107,6 +107,8 @@ def test_misuse_is_one_sentence():
         Training(hidden=())
     with pytest.raises(InvalidValue, match="hidden = 0"):
         Training(hidden=(0,))
+    with pytest.raises(InvalidValue, match="at most 20000000"):
+        train(IMAGES, LABELS, Training(hidden=(100_000, 100_000)), seed=0)
     with pytest.raises(InvalidValue, match="pixels = 7"):
         flip_pixels(IMAGES, 7, seed=0)
     with pytest.raises(InvalidValue, match="starts"):

@@ -125,15 +125,16 @@ def fill_arrays(
     arrays = check_integer("arrays", arrays, low=1, high=MOST_ARRAYS)
     seeds = np.random.SeedSequence(check_integer("seed", seed, low=0, high=2**63)).spawn(arrays)
     few = flips and images.inputs.size * images.inputs.shape[1] <= MOST_FLIPPED
-    noisy, noisy_labels = flipped(images.inputs, images.labels) if few else (images.inputs[:0], images.labels[:0])
-    found = np.empty((arrays, 3))  # accuracy, wrong bits, spares
-    told = np.zeros((arrays, len(noisy)), dtype=bool)
+    noisy, noisy_labels = flipped(images.inputs, images.labels) if few else (images.inputs[:1], images.labels[:1])
+    found = np.empty((arrays, 4))  # accuracy, with flips, wrong bits, spares
+    told = np.zeros(len(noisy))
     bits, missed = quantised.to_bits(), np.zeros(2)
     for k, sequence in enumerate(seeds):
         read, stored = stored_network(quantised, arm, distributions, seed=sequence)
         network = read.network(scaled)
-        found[k] = network.accuracy(images.inputs, images.labels), stored.wrong, stored.spares_used
-        told[k] = network.predict(noisy) == noisy_labels
+        right = network.predict(noisy) == noisy_labels
+        found[k] = network.accuracy(images.inputs, images.labels), right.mean(), stored.wrong, stored.spares_used
+        told += right
         wrong = read.to_bits() != bits
         missed += (wrong & bits).sum(), (wrong & ~bits).sum()
         if progress is not None:
@@ -144,11 +145,11 @@ def fill_arrays(
         bits=quantised.bits,
         cells=arm.writing.cells(bits.size),
         accuracy=found[:, 0],
-        flips=told.mean(axis=1) if few else None,
-        flip_map=told.mean(axis=0).reshape(images.inputs.shape) if few else None,
+        flips=found[:, 1] if few else None,
+        flip_map=(told / arrays).reshape(images.inputs.shape) if few else None,
         flips_ambiguous=ambiguous(noisy, noisy_labels, images.inputs, images.labels) if few else None,
-        wrong=found[:, 1],
-        spares_used=found[:, 2],
+        wrong=found[:, 2],
+        spares_used=found[:, 3],
         ideal_accuracy=ideal.accuracy(images.inputs, images.labels),
         ideal_flips=ideal.accuracy(noisy, noisy_labels) if few else None,
         ones=ones,

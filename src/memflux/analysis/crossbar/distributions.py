@@ -114,7 +114,7 @@ def read_distributions(path: str | Path, variant: str = "printed") -> Distributi
         return _of_collection(found, variant)
     except InvalidValue as error:
         raise DataError(f"{path}: {error}") from None
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, OverflowError):
         names = ", ".join(f.name for f in dataclasses.fields(Distributions))
         raise DataError(f"{path} does not hold the distributions of cells; give an object with {names}.") from None
 

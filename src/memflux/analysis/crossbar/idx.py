@@ -48,7 +48,11 @@ def read_idx(path: str | Path) -> UInt8[np.ndarray, "..."]:
 
 def read_mnist(folder: str | Path) -> tuple[Images, Images]:
     """The images to train on and to test on, in [0, 1]; DataError where a file is missing or does not fit."""
-    return _images(Path(folder), "train"), _images(Path(folder), "t10k")
+    rest, tests = _images(Path(folder), "train"), _images(Path(folder), "t10k")
+    if rest.inputs.shape[1] != tests.inputs.shape[1]:
+        sizes = f"{rest.inputs.shape[1]} and {tests.inputs.shape[1]}"
+        raise DataError(f"{folder}: the train and t10k images have {sizes} pixels; {DOWNLOAD}.")
+    return rest, tests
 
 
 def _images(folder: Path, part: str) -> Images:

@@ -16,6 +16,8 @@ try:
 except ImportError:
     raise MissingDependency("networks in crossbars need scikit-learn; run pip install 'memflux[analysis]'.") from None
 
+MOST_WEIGHTS = 20_000_000
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Network:
@@ -113,6 +115,9 @@ def train(inputs: Float[np.ndarray, "B I"], labels: Int[np.ndarray, " B"], train
     classes = np.unique(labels)
     if classes.size < 3 or not np.array_equal(classes, np.arange(classes.size)):
         raise InvalidValue(f"labels are {classes[:12].tolist()}; give examples of at least three classes 0, 1, 2 ...")
+    sizes = (inputs.shape[1], *training.hidden, classes.size)
+    if (count := sum(a * b for a, b in itertools.pairwise(sizes))) > MOST_WEIGHTS:
+        raise InvalidValue(f"layers of {sizes} neurons have {count} weights; give at most {MOST_WEIGHTS} in all.")
     model = MLPClassifier(
         hidden_layer_sizes=training.hidden,
         learning_rate_init=training.learning_rate,
