@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from memflux.analysis.crossbar.cells import Cells
-from memflux.analysis.crossbar.conductances import States, fitted, read_states
+from memflux.analysis.crossbar.cells import CellOptions, Cells
+from memflux.analysis.crossbar.conductances import States, bootstrapped, fitted, read_states
 from memflux.analysis.crossbar.distributions import PRINTED
 from memflux.compact import CompactModel
 from memflux.errors import InvalidValue
@@ -47,3 +47,13 @@ def test_measured_numbers_leave_the_voltages_as_they_are():
     assert (found.set_mu, found.reset_sigma) == (PRINTED.set_mu, PRINTED.reset_sigma)
     with pytest.raises(InvalidValue, match="above 0"):
         fitted(States(lrs=np.array([0.0, 1.0]), hrs=np.ones(2)))
+
+
+def test_cells_with_the_pairs_of_devices():
+    states = States(lrs=np.array([100.0, 200.0, np.nan]), hrs=np.array([1e5, 1e6, 1e7]))
+    cells = bootstrapped(states, 10_000, CellOptions(working=0.5), seed=1)
+    alive = np.isfinite(cells.hrs)
+    assert alive.mean() == pytest.approx(0.5, abs=0.03)
+    assert (cells.lrs[alive] == 100.0).mean() == pytest.approx(0.5, abs=0.03)
+    assert np.array_equal(cells.lrs[alive] == 100.0, cells.hrs[alive] == np.float32(1e5))
+    assert set(np.unique(cells.lrs[alive])) == {100.0, 200.0}

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float
 
+from memflux.analysis.crossbar.cells import CellOptions, Cells
 from memflux.analysis.crossbar.distributions import LN10, PRINTED, Distributions
 from memflux.contracts import Predictor
 from memflux.device import Devices
@@ -41,10 +42,7 @@ def read_states(
 
 def fitted(states: States, like: Distributions = PRINTED) -> Distributions:
     """`like` with the lognormal distributions of these resistances; what is nan is left out."""
-    known = np.isfinite(states.lrs) & np.isfinite(states.hrs)
-    if known.sum() < FEWEST or not (states.lrs[known] > 0).all():
-        raise InvalidValue(f"states has {known.sum()} devices with two resistances; give at least {FEWEST}, above 0.")
-    lrs, hrs = np.log(states.lrs[known]), np.log(states.hrs[known])
+    lrs, hrs = (np.log(resistance) for resistance in _known(states))
     return dataclasses.replace(
         like,
         lrs_mu=float(lrs.mean()),
@@ -52,3 +50,25 @@ def fitted(states: States, like: Distributions = PRINTED) -> Distributions:
         hrs_mean=float(hrs.mean() / LN10),
         hrs_deviation=float(hrs.std(ddof=1) / LN10),
     )
+
+
+def bootstrapped(
+    states: States, count: int, options: CellOptions | None = None, like: Distributions = PRINTED, *, seed: int = 0
+) -> Cells:
+    """Cells with the pairs of resistances of these devices, drawn with replacement, whatever their distribution.
+
+    Voltages are those of `like`; a resistance that is drawn anew comes from `fitted`.
+    """
+    cells = Cells(count, fitted(states, like), options, seed=seed)
+    lrs, hrs = _known(states)
+    alive = np.flatnonzero(np.isfinite(cells.hrs))  # the dead ones keep what they are
+    device = np.random.default_rng([seed, 1]).integers(lrs.size, size=alive.size)
+    cells.lrs[alive], cells.hrs[alive] = lrs[device], hrs[device]
+    return cells
+
+
+def _known(states: States) -> tuple[np.ndarray, np.ndarray]:
+    known = np.isfinite(states.lrs) & np.isfinite(states.hrs)
+    if known.sum() < FEWEST or not (states.lrs[known] > 0).all() or not (states.hrs[known] > 0).all():
+        raise InvalidValue(f"states has {known.sum()} devices with two resistances; give at least {FEWEST}, above 0.")
+    return states.lrs[known], states.hrs[known]

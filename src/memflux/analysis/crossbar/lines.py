@@ -45,8 +45,10 @@ class LineSolution:
     cells: Float[np.ndarray, "B M N"]  # A, current through each cell
     sources: Float[np.ndarray, "B M"]  # A, from each source
     currents: Float[np.ndarray, "B N"]  # A, read at the end of each column
-    bound: Float[np.ndarray, " B"]  # no potential is further from the exact solution than this share of the largest
-    current_bound: Float[np.ndarray, " B"]  # likewise of the currents read; nan where a bound could not be shown
+    bound: Float[np.ndarray, " B"]  # no potential is further from the exact one than this share of the largest voltage
+    current_bound: Float[
+        np.ndarray, " B"
+    ]  # likewise of the currents read; of the largest; nan where none could be shown
 
 
 class LineNetwork:
