@@ -46,9 +46,7 @@ class LineSolution:
     sources: Float[np.ndarray, "B M"]  # A, from each source
     currents: Float[np.ndarray, "B N"]  # A, read at the end of each column
     bound: Float[np.ndarray, " B"]  # no potential is further from the exact one than this share of the largest voltage
-    current_bound: Float[
-        np.ndarray, " B"
-    ]  # likewise of the currents read; of the largest; nan where none could be shown
+    current_bound: Float[np.ndarray, " B"]  # nor a current read, of the largest; nan where no bound could be shown
 
 
 class LineNetwork:
