@@ -11,6 +11,7 @@ from memflux.cli import (
     calibrate,
     campaign,
     cluster,
+    crossbar,
     doctor,
     export,
     fit,
@@ -73,6 +74,7 @@ fit.register(app)
 metric_map.register(app)
 optimise.register(app)
 sweep.register(app)
+crossbar.register(app)
 ask.register(app)
 report.register(app)
 
