@@ -1,6 +1,6 @@
 """The measured loops of the tungsten SDC memristor as a folder of records, as any user would have them.
 
-Measured by B. Garda and K. Bednarz, doi 10.3390/en17020467; the split is that of the paper by Bednarz, Garda and Galias.
+Measured by B. Garda and K. Bednarz, doi 10.3390/en17020467; the split is that of Bednarz, Garda and Galias.
 """
 
 import csv

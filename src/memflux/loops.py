@@ -94,7 +94,8 @@ def read_loops(folder: str | Path, series_resistance: float | None = None, sampl
     tables = [_table(file) for file in files]
     resistance = _resistance(files, tables) if series_resistance is None else series_resistance
     loops = [
-        _loop(file, table, resistance, periods.get(file.stem), samples) for file, table in zip(files, tables, strict=True)
+        _loop(file, table, resistance, periods.get(file.stem), samples)
+        for file, table in zip(files, tables, strict=True)
     ]
     return Loops(
         names=tuple(file.stem for file in files),
@@ -113,7 +114,9 @@ def _periods(path: Path) -> dict[str, float]:
     with path.open(newline="", encoding="utf-8") as lines:
         rows = [row for row in csv.reader(lines) if row]
     try:
-        return {name: check_number(f"{path}: period of {name}", float(text), low=1e-12, high=1e9) for name, text in rows}
+        return {
+            name: check_number(f"{path}: period of {name}", float(text), low=1e-12, high=1e9) for name, text in rows
+        }
     except ValueError:
         raise InvalidValue(f"{path} is no list of lines NAME,period_s, without a header; mend it.") from None
 
@@ -126,15 +129,21 @@ def _table(path: Path) -> dict[str, np.ndarray]:
             numbers = np.loadtxt(itertools.islice(lines, LARGEST + 1), delimiter=",", ndmin=2)
         except ValueError as error:
             raise InvalidValue(f"{path} is no table of numbers: {error}; give one number a column.") from None
-    if missing := {TIME, SOURCE} - set(header) or ({VOLTAGE, CURRENT} if not {VOLTAGE, CURRENT} & set(header) else set()):
-        raise InvalidValue(f"{path} has no column {' or '.join(sorted(missing))}; its header needs {', '.join(COLUMNS)}.")
+    if missing := {TIME, SOURCE} - set(header) or (
+        {VOLTAGE, CURRENT} if not {VOLTAGE, CURRENT} & set(header) else set()
+    ):
+        raise InvalidValue(
+            f"{path} has no column {' or '.join(sorted(missing))}; its header needs {', '.join(COLUMNS)}."
+        )
     if not FEWEST <= len(numbers) <= LARGEST:
         raise InvalidValue(f"{path} has {len(numbers)} samples; give {FEWEST} to {LARGEST}.")
     if numbers.shape[1] != len(header):
         raise InvalidValue(f"{path} has {len(header)} names and {numbers.shape[1]} columns; give each column a name.")
     if not np.isfinite(numbers).all():
         line = int(np.argmin(np.isfinite(numbers).all(1))) + 2
-        raise InvalidValue(f"{path}: line {line} has a number that is not finite; leave such samples out of the record.")
+        raise InvalidValue(
+            f"{path}: line {line} has a number that is not finite; leave such samples out of the record."
+        )
     table = {name: numbers[:, k] for k, name in enumerate(header) if name in COLUMNS}
     steps = np.diff(table[TIME])
     if not np.allclose(steps, steps.mean(), rtol=0.01, atol=0.0) or steps.mean() <= 0:
@@ -186,7 +195,9 @@ def _cycles(path: Path, source: np.ndarray, period: float | None) -> tuple[list[
         period = (crossings[-1] - crossings[0]) / (len(crossings) - 1)
     if period is None or abs(period - source.size) < 0.5:
         if abs(source[-1] - source[0]) > CLOSED * np.ptp(source):
-            raise InvalidValue(f"{path}: its source ends {source[-1] - source[0]:.3g} V off its start; give whole periods.")
+            raise InvalidValue(
+                f"{path}: its source ends {source[-1] - source[0]:.3g} V off its start; give whole periods."
+            )
         return [0.0], float(source.size)
     first = crossings[0] if crossings else 0.0
     count = int(np.floor((source.size - 1 - first) / period + 1e-6))

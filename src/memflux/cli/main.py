@@ -15,6 +15,7 @@ from memflux.cli import (
     doctor,
     export,
     fit,
+    loops,
     morris,
     optimise,
     pareto,
@@ -76,6 +77,7 @@ optimise.register(app)
 sweep.register(app)
 crossbar.register(app)
 ask.register(app)
+loops.register(app)
 report.register(app)
 
 

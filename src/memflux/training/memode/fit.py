@@ -1,0 +1,205 @@
+"""How a `MemOde` is trained: Levenberg and Marquardt with the exact derivatives of periodic orbits.
+
+The error of a model on records is L_b + lambda_v L_v + lambda_c L_c (Bednarz, Garda and Galias, eqs. 2-7), the mean
+squared errors of voltage and current, of their slopes and of their curvatures, each over the record's own variance.
+The weights follow Algorithm 1 there: each term is brought to their geometric mean, within bounds. All of it is a sum
+of squares, a record has some hundred samples and a network some hundred weights, so Gauss and Newton's matrix is at
+hand: an iteration costs a few milliseconds, and some hundred do what gradient descent does not do in ten thousand.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from memflux.errors import check_bool, check_integer, check_number
+from memflux.loops import Loops, loop_error
+from memflux.training.memode.model import MemOde, MemOdeConfig, Orbits, Scales
+
+SMALLEST, LARGEST = 1e-3, 1.0  # of lambda_v and lambda_c over lambda_b
+CLOSED = 1e-4  # of the states over a period: a step that leaves the orbit more open than that is refused
+RUN = 60  # periods from anywhere
+ANYWHERE = 4  # iterations, in the last of which the states begin anywhere
+TRIALS = 8  # of one step, each with a larger damping
+REFUSALS = 3  # iterations without a step before the search ends
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class FitConfig:
+    """How a `MemOde` is trained."""
+
+    starts: int = 8
+    """Trainings from different random weights; the one of smallest L_b on the records learned from is kept."""
+    iterations: int = 150
+    """Steps of a training at most."""
+    ridge: float = 1e-5
+    """Weight of the sum of squared weights beside the error."""
+    balanced: bool = True
+    """Whether slopes and curvatures count too, as Algorithm 1 weighs them; False: L_b alone."""
+    seconds: float = 240.0
+    """After which no other training begins."""
+
+    def __post_init__(self) -> None:
+        check_integer("starts", self.starts, low=1, high=10_000)
+        check_integer("iterations", self.iterations, low=1, high=1_000_000)
+        check_number("ridge", self.ridge, low=0.0, high=1e6)
+        check_bool("balanced", self.balanced)
+        check_number("seconds", self.seconds, low=0.0, high=1e9, unit="s")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Trained:
+    """The best model of all starts."""
+
+    model: MemOde
+    errors: Float[np.ndarray, " R"]  # L_b of the records it learned from
+    of_starts: Float[np.ndarray, " S"]  # mean L_b after each start; infinite where an orbit does not close
+    seconds: float
+
+
+def fit(
+    loops: Loops, config: MemOdeConfig, how: FitConfig | None = None, seed: int = 0,
+    watch: Callable[[int, float], None] | None = None,
+) -> Trained:  # fmt: skip
+    """Train on all records of `loops`; `watch` hears the number of a start and its mean L_b."""
+    how = how or FitConfig()
+    began = time.perf_counter()
+    scales = Scales.of(loops)
+    best, found, errors = None, list[float](), np.full(len(loops), np.inf)
+    for start in range(how.starts):
+        if found and time.perf_counter() - began > how.seconds:
+            break
+        model = _Search(loops, how, seed + start).run(MemOde.untrained(config, scales, seed + start))
+        of_start = np.nan_to_num(loop_error(*model.predict(loops), loops), nan=np.inf)
+        found.append(float(of_start.mean()))
+        if best is None or of_start.mean() < errors.mean():
+            best, errors = model, of_start
+        if watch is not None:
+            watch(start, found[-1])
+    assert best is not None
+    return Trained(model=best, errors=errors, of_starts=np.array(found), seconds=time.perf_counter() - began)
+
+
+class _Search:
+    """One search from one set of weights."""
+
+    def __init__(self, loops: Loops, how: FitConfig, seed: int) -> None:
+        self.loops, self.how = loops, how
+        self.generator = np.random.default_rng(seed)
+        self.lambdas = np.array([1.0, 0.0, 0.0])
+        self.damping = 0.1
+
+    def run(self, model: MemOde) -> MemOde:
+        targets = _Targets(self.loops, model.config.steps)
+        found = model.orbits(self.loops, derivatives=True)
+        refused = 0
+        for iteration in range(self.how.iterations):
+            if self.how.balanced:
+                self.lambdas = _balance(targets.losses(found.voltage))
+            stepped = self._step(model, found, targets)
+            refused = 0 if stepped else refused + 1
+            if refused > REFUSALS:
+                break
+            if stepped:
+                model, found = stepped
+            # A device has one orbit a drive, wherever it came from. A model may have two; then it has to learn of both.
+            anywhere = iteration % ANYWHERE == ANYWHERE - 1 or not stepped
+            found = (
+                model.orbits(self.loops, self.generator.random(found.start.shape), periods=RUN, derivatives=True)
+                if anywhere
+                else model.orbits(self.loops, found.start, towards=found.towards, derivatives=True)
+            )
+        return dataclasses.replace(model, rest=np.clip(found.start.mean(0), 0.0, 1.0))
+
+    def _step(self, model: MemOde, found: Orbits, targets: "_Targets") -> tuple[MemOde, Orbits] | None:
+        """A step that makes the error smaller, or None."""
+        residuals, jacobian = targets.residuals(found.voltage, self.lambdas, found.by_weights)
+        now = residuals @ residuals + self.how.ridge * model.weights @ model.weights
+        matrix = jacobian.T @ jacobian
+        matrix[np.diag_indices_from(matrix)] += self.how.ridge
+        gradient = jacobian.T @ residuals + self.how.ridge * model.weights
+        size = np.maximum(np.diag(matrix), 1e-7)
+        for _ in range(TRIALS):
+            step = -np.linalg.solve(matrix + self.damping * np.diag(size), gradient)
+            moved = dataclasses.replace(model, weights=model.weights + step)
+            start = np.clip(found.start + found.start_by_weights @ step, 0.0, 1.0)
+            orbits = moved.orbits(self.loops, start, towards=found.towards, periods=RUN)
+            left, _ = targets.residuals(orbits.voltage, self.lambdas, None)
+            error = left @ left + self.how.ridge * moved.weights @ moved.weights
+            if error < now and orbits.missed.max() < CLOSED:
+                self.damping = max(self.damping / 3.0, 1e-9)
+                return moved, orbits
+            self.damping = min(3.0 * self.damping, 1e6)
+        return None
+
+
+class _Targets:
+    """What orbits of K steps are compared with: voltages and currents R_s i, their slopes and their curvatures."""
+
+    def __init__(self, loops: Loops, steps: int) -> None:
+        places = np.arange(steps) * (loops.source.shape[1] / steps)
+        index = np.arange(loops.source.shape[1] + 1)
+        closed = [np.concatenate([part, part[:, :1]], 1) for part in (loops.voltage, loops.current, loops.source)]
+        self.voltage, current, self.source = (
+            np.stack([np.interp(places, index, row) for row in part]) for part in closed
+        )
+        self.drop = loops.series_resistance * current
+        self.spread = [
+            [_differences(part, order).std(1, ddof=1, keepdims=True) for order in range(3)]
+            for part in (self.voltage, self.drop)
+        ]
+
+    def residuals(
+        self, voltage: Float[np.ndarray, "R K"], lambdas: Float[np.ndarray, "3"],
+        by_weights: Float[np.ndarray, "R K P"] | None,
+    ) -> tuple[Float[np.ndarray, " M"], Float[np.ndarray, "J P"]]:  # fmt: skip
+        """Whose sum of squares is the error, and their derivatives; none without those of the voltage."""
+        values, jacobian = [], []
+        for order, weight in enumerate(lambdas):
+            if weight == 0.0:
+                continue
+            share = np.sqrt(weight / voltage.size)
+            off = _differences(voltage - self.voltage, order), _differences(self.source - voltage - self.drop, order)
+            for part, sign, spread in zip(off, (1.0, -1.0), (s[order] for s in self.spread), strict=True):
+                values.append((share * part / spread).ravel())
+                if by_weights is not None:
+                    rows = sign * share * _differences(by_weights, order) / spread[:, :, None]
+                    jacobian.append(rows.reshape(-1, by_weights.shape[2]))
+        return np.concatenate(values), np.concatenate(jacobian) if jacobian else np.empty((0, 0))
+
+    def losses(self, voltage: Float[np.ndarray, "R K"]) -> Float[np.ndarray, "3"]:
+        """L_b, L_v and L_c (eqs. 5-7)."""
+        alone = np.eye(3)
+        return np.array([np.sum(self.residuals(voltage, row, None)[0] ** 2) for row in alone])
+
+
+def _differences(values: np.ndarray, order: int) -> np.ndarray:
+    """Differences of some order between neighbours along the phase, axis 1, which has no end."""
+    for _ in range(order):
+        values = np.roll(values, -1, axis=1) - values
+    return values
+
+
+def _balance(losses: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3"]:
+    """Algorithm 1 over lambda_b, so that the error is in units of L_b: only the ratios decide where it is smallest."""
+    return np.concatenate([[1.0], np.clip(losses[0] / (losses[1:] + 1e-12), SMALLEST, LARGEST)])
+
+
+def cross_validate(
+    loops: Loops, candidates: Sequence[tuple[MemOdeConfig, FitConfig]], folds: int = 7, seed: int = 0
+) -> Float[np.ndarray, "C R"]:
+    """L_b of every record under models that did not see it, for each candidate; infinite where an orbit does not close.
+
+    Records are dealt to the folds at random, the same for all candidates.
+    """
+    folds = check_integer("folds", folds, low=2, high=len(loops))
+    places = np.random.default_rng(seed).permutation(len(loops))
+    errors = np.empty((len(candidates), len(loops)))
+    for errors_of, (config, how) in zip(errors, candidates, strict=True):
+        for held in np.array_split(places, folds):
+            kept = np.setdiff1d(places, held)
+            model = fit(loops[kept], config, how, seed).model
+            errors_of[held] = np.nan_to_num(loop_error(*model.predict(loops[held]), loops[held]), nan=np.inf)
+    return errors

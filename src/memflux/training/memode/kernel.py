@@ -1,0 +1,225 @@
+"""One period of a neural ODE behind a series resistor, with the derivatives of all it says: compiled, exact.
+
+A device of N states x in (0, 1), driven through a resistor R by a source s (K. Bednarz, B. Garda, Z. Galias, Neural
+ODE based modeling of memristive circuits, eqs. 1 and 10):
+
+    dx/dt = r(x, v) (y(x, v) - x)      v = s / (1 + R G(x))
+
+A network of x and v gives the rates r > 0 and the places y in (0, 1) that the states go to, which is any f(x, v) that
+keeps the states in their range; G is a network too, or mixes two conductances. A step freezes r and y: the
+exponential midpoint rule, of second order, which no rate makes unstable (Hochbruck and Ostermann,
+doi 10.1017/S0962492910000048). So the same steps do at 1 Hz and at 100 Hz, where an explicit rule would have to
+follow the fastest rate.
+
+The derivatives are carried along with the states, by all weights and by the N start values. The latter give the
+derivatives of the periodic orbit; see `orbit`. Weights lie in one vector: layer by layer of the network of r and y,
+matrix [inputs, outputs] before bias, then those of G, or the logarithms of its two conductances.
+"""
+
+from typing import no_type_check
+
+import numpy as np
+from numba import njit, prange
+
+FASTEST = 14.0  # of log(r / unit): what a network may say before it has learned
+
+
+@njit(cache=True)
+@no_type_check
+def network(weights, first, sizes, inputs, layers, outputs, by_input, by_weight):
+    """Outputs [O] of one network, and their derivatives [O, I] and [O, P] where `by_weight` has columns.
+
+    Layer by layer forwards, then once backwards for each output: tanh between layers, none after the last.
+    """
+    depth = len(sizes) - 1
+    for i in range(sizes[0]):
+        layers[0, i] = inputs[i]
+    k = first
+    for layer in range(depth):
+        a, b = sizes[layer], sizes[layer + 1]
+        for j in range(b):
+            layers[layer + 1, j] = weights[k + a * b + j]
+        for i in range(a):
+            for j in range(b):
+                layers[layer + 1, j] += layers[layer, i] * weights[k + i * b + j]
+        if layer < depth - 1:
+            for j in range(b):
+                layers[layer + 1, j] = np.tanh(layers[layer + 1, j])
+        k += a * b + b
+    for j in range(sizes[depth]):
+        outputs[j] = layers[depth, j]
+    if by_weight.shape[1] == 0:
+        return
+    back, before = np.empty(layers.shape[1]), np.empty(layers.shape[1])
+    for o in range(sizes[depth]):
+        for j in range(sizes[depth]):
+            back[j] = 1.0 if j == o else 0.0
+        end = k
+        for layer in range(depth - 1, -1, -1):
+            a, b = sizes[layer], sizes[layer + 1]
+            end -= a * b + b
+            for i in range(a):
+                value, total = layers[layer, i], 0.0
+                for j in range(b):
+                    by_weight[o, end - first + i * b + j] = value * back[j]
+                    total += weights[end + i * b + j] * back[j]
+                before[i] = total if l == 0 else total * (1.0 - value * value)
+            for j in range(b):
+                by_weight[o, end - first + a * b + j] = back[j]
+            for i in range(a):
+                back[i] = before[i]
+        for i in range(sizes[0]):
+            by_input[o, i] = back[i]
+
+
+@njit(cache=True)
+@no_type_check
+def divider(weights, first, sizes, largest, x, dx, source, resistance, work, dv):
+    """Voltage of a device in the states x, and where `dv` [Q] has columns its derivatives from `dx` [N, Q]."""
+    layers, inputs, outputs, by_input, by_weight = work
+    count = len(dv)
+    for q in range(count):
+        dv[q] = 0.0
+    if len(sizes) == 0:  # G = x / R_ON + (1 - x) / R_OFF, eq. 10
+        on, off = largest * np.exp(weights[first]), largest * np.exp(weights[first + 1])
+        conductance = x[0] * on + (1.0 - x[0]) * off
+        for q in range(count):
+            dv[q] = (on - off) * dx[0, q]
+        if count:
+            dv[first] += x[0] * on
+            dv[first + 1] += (1.0 - x[0]) * off
+    else:
+        for i in range(len(x)):
+            inputs[i] = 2.0 * x[i] - 1.0
+        network(weights, first, sizes, inputs, layers, outputs, by_input, by_weight)
+        share = 1.0 / (1.0 + np.exp(-outputs[0]))
+        conductance = largest * share
+        slope = conductance * (1.0 - share)
+        for i in range(len(x)):
+            for q in range(count):
+                dv[q] += 2.0 * slope * by_input[0, i] * dx[i, q]
+        for p in range(by_weight.shape[1]):
+            dv[first + p] += slope * by_weight[0, p]
+    voltage = source / (1.0 + resistance * conductance)
+    for q in range(count):
+        dv[q] *= -resistance * voltage / (1.0 + resistance * conductance)
+    return voltage
+
+
+@njit(cache=True)
+@no_type_check
+def period(weights, shape, start, ends, middles, step, resistance, voltage, by_all, end, by_end):
+    """K steps from `start` [N]: `voltage` [K] at their beginnings and `end` [N], of a source `ends` [K], `middles` [K].
+
+    With columns in `by_all` [K, P + N] and `by_end` [N, P + N], their derivatives by weights and start.
+    """
+    rates, memductance, volt, largest = shape
+    n, count = len(start), by_end.shape[1]
+    of_rates = 0
+    for layer in range(len(rates) - 1):
+        of_rates += (rates[layer] + 1) * rates[layer + 1]
+    wide = max(rates.max(), memductance.max() if len(memductance) else 0)
+    inputs, outputs, by_input = np.empty(n + 1), np.empty(2 * n), np.zeros((2 * n, n + 1))
+    by_weight = np.empty((2 * n, of_rates if count else 0))
+    layers = np.empty((len(rates), wide))
+    of_memductance = len(weights) - of_rates if count else 0
+    work = (
+        np.empty((max(len(memductance), 1), wide)), np.empty(n), np.empty(1), np.empty((1, n)),
+        np.empty((1, of_memductance)),
+    )  # fmt: skip
+    dx, dx_middle, change, dv = (np.zeros((n, count)), np.zeros((n, count)), np.zeros((n, count)), np.zeros(count))
+    for i in range(n if count else 0):
+        dx[i, len(weights) + i] = 1.0
+    x, x_middle, moved = start.copy(), np.empty(n), np.empty(n)
+    for k in range(len(ends)):
+        for half in range(2):
+            here, d_here = (x, dx) if half == 0 else (x_middle, dx_middle)
+            source, length = (ends[k], 0.5 * step) if half == 0 else (middles[k], step)
+            v = divider(weights, of_rates, memductance, largest, here, d_here, source, resistance, work, dv)
+            if half == 0:
+                voltage[k] = v
+                for q in range(count):
+                    by_all[k, q] = dv[q]
+            for i in range(n):
+                inputs[i] = 2.0 * here[i] - 1.0
+            inputs[n] = v / volt
+            network(weights, 0, rates, inputs, layers, outputs, by_input, by_weight)
+            for i in range(n):
+                rate = length * np.exp(min(outputs[i], FASTEST))
+                place = 1.0 / (1.0 + np.exp(-outputs[n + i]))
+                left = np.exp(-rate)
+                moved[i] = place + (x[i] - place) * left
+                by_rate = -(x[i] - place) * left * rate if outputs[i] < FASTEST else 0.0
+                by_place = (1.0 - left) * place * (1.0 - place)
+                by_voltage = (by_rate * by_input[i, n] + by_place * by_input[n + i, n]) / volt
+                for q in range(count):
+                    change[i, q] = left * dx[i, q] + by_voltage * dv[q]
+                for j in range(n):
+                    by_state = 2.0 * (by_rate * by_input[i, j] + by_place * by_input[n + i, j])
+                    for q in range(count):
+                        change[i, q] += by_state * d_here[j, q]
+                for p in range(by_weight.shape[1]):
+                    change[i, p] += by_rate * by_weight[i, p] + by_place * by_weight[n + i, p]
+            to, d_to = (x_middle, dx_middle) if half == 0 else (x, dx)
+            for i in range(n):
+                to[i] = moved[i]
+                for q in range(count):
+                    d_to[i, q] = change[i, q]
+    for i in range(n):
+        end[i] = x[i]
+        for q in range(count):
+            by_end[i, q] = dx[i, q]
+
+
+@njit(cache=True)
+@no_type_check
+def settle(weights, shape, start, ends, middles, step, resistance, towards, most, tolerance, voltage):
+    """Move `start` [N] to the periodic orbit; what a period still changes, after at most `most` periods.
+
+    `towards` [N, N] turns the change over a period into a Newton step; a step that misses hands over to the
+    device itself, period after period.
+    """
+    n = len(start)
+    none, end = np.empty((0, 0)), np.empty(n)
+    no_end = np.empty((n, 0))
+    missed, before, newton = np.inf, np.inf, True
+    for _ in range(most):
+        period(weights, shape, start, ends, middles, step, resistance, voltage, none, end, no_end)
+        change = end - start
+        missed = np.abs(change).max()
+        if missed < tolerance:
+            break
+        newton = newton and missed < 2.0 * before
+        before = missed
+        if newton:
+            moved = start.copy()
+            for i in range(n):
+                for j in range(n):
+                    moved[i] += towards[i, j] * change[j]
+            start[:] = np.minimum(np.maximum(moved, 0.0), 1.0)
+        else:
+            start[:] = end
+    return missed
+
+
+@njit(parallel=True, cache=True)
+@no_type_check
+def orbits(weights, shape, starts, ends, middles, steps, resistance, towards, most, tolerance, columns):
+    """`settle` and `period` of R records side by side; `starts` [R, N] move to their orbits.
+
+    Voltages [R, K], states at the end [R, N], derivatives [R, K, columns] and [R, N, columns], changes left [R].
+    """
+    records, n = starts.shape
+    voltages, finish = np.empty(ends.shape), np.empty(starts.shape)
+    by_all = np.empty((records, ends.shape[1] if columns else 0, columns))
+    by_end = np.empty((records, n, columns))
+    missed = np.empty(records)
+    for r in prange(records):
+        missed[r] = settle(
+            weights, shape, starts[r], ends[r], middles[r], steps[r], resistance, towards[r], most, tolerance, voltages[r]
+        )  # fmt: skip
+        period(
+            weights, shape, starts[r], ends[r], middles[r], steps[r], resistance, voltages[r], by_all[r], finish[r],
+            by_end[r],
+        )  # fmt: skip
+    return voltages, finish, by_all, by_end, missed

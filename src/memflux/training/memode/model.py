@@ -1,0 +1,221 @@
+"""`MemOde`: a neural ODE of a measured memristor, its periodic orbits, and its folder.
+
+Published: K. Bednarz, B. Garda, Z. Galias, Neural ODE based modeling of memristive circuits: SingleNN-MemODE (one
+state, G mixes R_ON and R_OFF) and DualNN-MemODE (networks for f and G, several states).
+"""
+
+import dataclasses
+import itertools
+import json
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from jaxtyping import Float
+from safetensors.numpy import load_file, save_file
+
+from memflux.errors import DataError, InvalidValue, check_choice, check_integer, check_number
+from memflux.loops import Loops
+from memflux.training.memode import kernel
+
+KINDS = ("single", "dual")
+START = 0.3  # of the states, before anything is known
+PERIODS = 400  # that a device is given to come to its periodic orbit, unless Newton's method gets there first
+TOLERANCE = 1e-8  # of the states, from one end of a periodic orbit to the other
+ROOM = 2.0  # largest memductance over the largest seen: 2 mS for devices of 1 mS, as published
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class MemOdeConfig:
+    """Architecture of a `MemOde`."""
+
+    kind: str = "dual"
+    """single: one state, G = x / R_ON + (1 - x) / R_OFF. dual: a second network gives G of the states."""
+    states: int = 2
+    """Components of the state; 1 for single."""
+    rate_widths: tuple[int, ...] = (8,)
+    """Units of the hidden layers of the network for f; `diamond` makes the published shape."""
+    memductance_widths: tuple[int, ...] = (8,)
+    """Units of the hidden layers of the network for G."""
+    steps: int = 100
+    """Steps a period."""
+
+    def __post_init__(self) -> None:
+        check_choice("kind", self.kind, KINDS)
+        check_integer("states", self.states, low=1, high=16)
+        if self.kind == "single" and self.states != 1:
+            raise InvalidValue(f"states = {self.states} of a single network; give 1, or kind = 'dual'.")
+        check_integer("steps", self.steps, low=16, high=1_000_000)
+        for name in ("rate_widths", "memductance_widths"):
+            widths = tuple(check_integer(name, width, low=1, high=1024) for width in getattr(self, name))
+            if not 1 <= len(widths) <= 8:
+                raise InvalidValue(f"{name} has {len(widths)} hidden layers; give 1 to 8.")
+            object.__setattr__(self, name, widths)
+
+    @property
+    def sizes(self) -> tuple[list[int], list[int]]:
+        """Units of all layers of both networks, inputs and outputs included; none of G in a single one."""
+        of_memductance = [] if self.kind == "single" else [self.states, *self.memductance_widths, 1]
+        return [self.states + 1, *self.rate_widths, 2 * self.states], of_memductance
+
+
+def diamond(width: int, layers: int) -> tuple[int, ...]:
+    """Hidden layers of N/2, N, ..., N, N/2 units, as published (figure 5)."""
+    width, layers = check_integer("width", width, low=2, high=1024), check_integer("layers", layers, low=1, high=8)
+    return tuple(width if 0 < k < layers - 1 or layers == 1 else width // 2 for k in range(layers))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Scales:
+    """Units that the networks see, from the records that a model learns from."""
+
+    voltage: float  # V
+    conductance: float  # S, the largest that G may say, or the unit of R_ON and R_OFF
+    slowest: float  # Hz, of the records
+    fastest: float  # Hz
+
+    @classmethod
+    def of(cls, loops: Loops) -> Self:
+        """A third of the largest voltage, twice the largest memductance seen, and the frequencies of the records."""
+        across = np.abs(loops.voltage)
+        large = across > 0.1 * across.max(-1, keepdims=True)
+        seen = np.abs(loops.current[large]) / across[large]
+        return cls(
+            voltage=float(across.max() / 3.0),
+            conductance=float(ROOM * seen.max()),
+            slowest=float(loops.frequency.min()),
+            fastest=float(loops.frequency.max()),
+        )
+
+    @property
+    def rate(self) -> float:
+        """1/s, of which the network of rates gives the logarithm."""
+        return float(np.sqrt(self.slowest * self.fastest))
+
+
+class Orbits(NamedTuple):
+    """Periodic orbits of R records at K steps, and their derivatives by the P weights where asked for."""
+
+    voltage: Float[np.ndarray, "R K"]  # V, of the device
+    start: Float[np.ndarray, "R N"]  # states where the period begins
+    missed: Float[np.ndarray, " R"]  # change of the states over the period, which should be none
+    by_weights: Float[np.ndarray, "R K P"]  # of the voltage, V
+    start_by_weights: Float[np.ndarray, "R N P"]
+    towards: Float[np.ndarray, "R N N"]  # (1 - M)^-1 with the monodromy matrix M
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class MemOde:
+    """A neural ODE of one device: architecture, units and weights."""
+
+    config: MemOdeConfig
+    scales: Scales
+    weights: Float[np.ndarray, " P"]
+    rest: Float[np.ndarray, " N"]  # states from which a device goes to its periodic orbits
+
+    @classmethod
+    def untrained(cls, config: MemOdeConfig, scales: Scales, seed: int) -> Self:
+        """Random weights: rates from the slowest to four times the fastest frequency, memductances in the middle."""
+        generator = np.random.default_rng(seed)
+        rates, memductance = config.sizes
+        first = _random(rates, 0.5, generator)
+        slow, fast = np.log(np.array([scales.slowest, 4.0 * scales.fastest]) / scales.rate)
+        first[-1][: config.states] += np.linspace(slow, fast, config.states + 2)[1:-1]
+        second = _random(memductance, 1.0, generator) if memductance else [np.log(np.array([0.5, 0.025]))]
+        if memductance:
+            second[-1] -= 2.0  # a memductance of an eighth of the largest
+        weights = np.concatenate([part.ravel() for part in first + second])
+        return cls(config=config, scales=scales, weights=weights, rest=np.full(config.states, START))
+
+    def orbits(
+        self,
+        loops: Loops,
+        start: Float[np.ndarray, "R N"] | None = None,
+        *,
+        steps: int | None = None,
+        towards: Float[np.ndarray, "R N N"] | None = None,
+        periods: int = PERIODS,
+        derivatives: bool = False,
+    ) -> Orbits:
+        """The periodic orbits under the sources of `loops`, reached from `start`, or from rest.
+
+        `towards` (of `Orbits`) makes that Newton's method; without, a device runs `periods` periods at most.
+        """
+        steps = self.config.steps if steps is None else check_integer("steps", steps, low=16, high=1_000_000)
+        records, n, count = len(loops), self.config.states, self.weights.size
+        ends, middles = (_resampled(loops.source, steps, shift) for shift in (0.0, 0.5))
+        starts = np.tile(self.rest, (records, 1)) if start is None else np.array(start)
+        towards = np.tile(np.eye(n), (records, 1, 1)) if towards is None else towards
+        voltage, _, by_all, by_end, missed = kernel.orbits(
+            self.weights, self._shape, starts, ends, middles, self.scales.rate / (loops.frequency * steps),
+            loops.series_resistance, towards, periods, TOLERANCE, count + n if derivatives else 0,
+        )  # fmt: skip
+        if not derivatives:
+            none = np.empty((records, 0, count))
+            return Orbits(voltage, starts, missed, none, none, towards)
+        # x0 = end(x0, weights): implicit differentiation of the closed orbit
+        towards = np.linalg.inv((1.0 + 1e-9) * np.eye(n) - by_end[:, :, count:])
+        start_by_weights = towards @ by_end[:, :, :count]
+        by_weights = by_all[:, :, :count] + by_all[:, :, count:] @ start_by_weights
+        return Orbits(voltage, starts, missed, by_weights, start_by_weights, towards)
+
+    def predict(self, loops: Loops) -> tuple[Float[np.ndarray, "R T"], Float[np.ndarray, "R T"]]:
+        """Voltage [V] and current [A] at the samples of `loops`, whose voltages and currents it does not see.
+
+        NaN for a record whose orbit does not close within `PERIODS` periods.
+        """
+        steps = loops.source.shape[1] * max(1, round(self.config.steps / loops.source.shape[1]))
+        found = self.orbits(loops, steps=steps)
+        voltage = found.voltage[:, :: steps // loops.source.shape[1]]
+        voltage = np.where((found.missed < 1e-3)[:, None], voltage, np.nan)
+        return voltage, (loops.source - voltage) / loops.series_resistance
+
+    @property
+    def _shape(self) -> tuple[np.ndarray, np.ndarray, float, float]:
+        rates, memductance = (np.array(sizes, dtype=np.int64) for sizes in self.config.sizes)
+        return rates, memductance, self.scales.voltage, self.scales.conductance
+
+    def save(self, folder: str | Path, notes: dict[str, object] | None = None) -> None:
+        """A folder with weights.safetensors and memode.json, which holds `notes` too."""
+        path = Path(folder)
+        path.mkdir(parents=True, exist_ok=True)
+        save_file({"weights": self.weights, "rest": self.rest}, path / "weights.safetensors")
+        document = {"config": dataclasses.asdict(self.config), "scales": dataclasses.asdict(self.scales)}
+        (path / "memode.json").write_text(json.dumps(document | {"notes": notes or {}}, indent=1) + "\n", "utf-8")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """The model in `folder`; DataError where it is missing or does not fit together."""
+        path = Path(folder)
+        try:
+            document = json.loads((path / "memode.json").read_text("utf-8"))
+            arrays = load_file(path / "weights.safetensors")
+            fields: dict[str, Any] = document["config"]
+            config = MemOdeConfig(**fields)
+            scales = Scales(
+                **{name: check_number(name, v, low=1e-30, high=1e30) for name, v in document["scales"].items()}
+            )
+            model = cls(config=config, scales=scales, weights=arrays["weights"], rest=arrays["rest"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path} holds no neural ODE of a memristor: {error}.") from None
+        wanted = cls.untrained(config, scales, seed=0)
+        if model.weights.shape != wanted.weights.shape or model.rest.shape != wanted.rest.shape:
+            raise DataError(f"{path} has {model.weights.size} weights for an architecture of {wanted.weights.size}.")
+        return model
+
+
+def _random(sizes: list[int], last: float, generator: np.random.Generator) -> list[np.ndarray]:
+    """Matrix and bias of every layer; `last` scales the matrix of the last."""
+    parts = []
+    for k, (a, b) in enumerate(itertools.pairwise(sizes)):
+        gain = last if k == len(sizes) - 2 else 1.0
+        parts += [gain * generator.normal(size=(a, b)) / np.sqrt(a), 0.3 * generator.normal(size=b)]
+    return parts
+
+
+def _resampled(source: Float[np.ndarray, "R T"], steps: int, shift: float) -> Float[np.ndarray, "R K"]:
+    """A periodic source at `steps` phases, `shift` steps late."""
+    samples = source.shape[1]
+    places = (np.arange(steps) + shift) * (samples / steps)
+    closed = np.concatenate([source, source[:, :1]], axis=1)
+    return np.stack([np.interp(places, np.arange(samples + 1), row) for row in closed])

@@ -1,0 +1,177 @@
+"""Neural ODEs of measured memristors: derivatives, integrators, training, folders, and the loops of a known device."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from memflux.errors import DataError, InvalidValue
+from memflux.loops import Loops, loop_error
+from memflux.training.memode import model as memode_model
+from memflux.training.memode.fit import FitConfig, cross_validate, fit
+from memflux.training.memode.gradient import MemOdeNetwork, Recipe, balance, bound_penalty, descend, losses
+from memflux.training.memode.gradient import _Drive as Drive
+from memflux.training.memode.model import MemOde, MemOdeConfig, Scales, diamond
+
+DUAL = MemOdeConfig(states=2, rate_widths=(4,), memductance_widths=(4,), steps=64)
+SINGLE = MemOdeConfig(kind="single", states=1, rate_widths=(4,), steps=64)
+SCALES = Scales(voltage=0.3, conductance=2e-3, slowest=1.0, fastest=50.0)
+
+
+def driven(model: MemOde, amplitudes: tuple[float, ...] = (0.5, 1.5), rates: tuple[float, ...] = (2.0, 30.0)) -> Loops:
+    """The loops that `model` says, as if they had been measured."""
+    phase = np.arange(512) / 512
+    grid = [(a, f) for a in amplitudes for f in rates]
+    source = np.stack([a * np.sin(2.0 * np.pi * phase) for a, _ in grid])
+    empty = Loops(
+        names=tuple(f"{a:g}V_{f:g}Hz" for a, f in grid),
+        frequency=np.array([f for _, f in grid]),
+        source=source,
+        voltage=source,
+        current=source,
+        series_resistance=5e3,
+    )
+    voltage, current = model.predict(empty)
+    return dataclasses.replace(empty, voltage=voltage, current=current)
+
+
+@pytest.fixture
+def tight(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memode_model, "TOLERANCE", 1e-13)
+
+
+@pytest.mark.parametrize("config", [DUAL, SINGLE, MemOdeConfig(states=1, rate_widths=diamond(6, 3), steps=32)])
+@pytest.mark.usefixtures("tight")
+def test_derivatives_of_orbits_are_those_of_finite_differences(config: MemOdeConfig) -> None:
+    model = MemOde.untrained(config, SCALES, seed=1)
+    loops = driven(model)
+    found = model.orbits(loops, derivatives=True, periods=5000)
+    assert found.missed.max() < 1e-12
+    generator = np.random.default_rng(0)
+    for _ in range(4):
+        along = generator.normal(size=model.weights.size)
+        ends = [
+            dataclasses.replace(model, weights=model.weights + sign * 1e-6 * along).orbits(
+                loops, found.start, towards=found.towards
+            )
+            for sign in (1.0, -1.0)
+        ]
+        np.testing.assert_allclose((ends[0].voltage - ends[1].voltage) / 2e-6, found.by_weights @ along, atol=2e-7)
+        np.testing.assert_allclose((ends[0].start - ends[1].start) / 2e-6, found.start_by_weights @ along, atol=2e-6)
+
+
+def test_steps_are_of_second_order() -> None:
+    model = MemOde.untrained(DUAL, SCALES, seed=2)
+    loops = driven(model)
+    exact = model.orbits(loops, steps=4096).voltage[:, ::64]
+    errors = [np.abs(model.orbits(loops, steps=s).voltage[:, :: s // 64] - exact).max() for s in (64, 128, 256)]
+    assert np.log2(errors[0] / errors[1]) == pytest.approx(2.0, abs=0.3)
+    assert np.log2(errors[1] / errors[2]) == pytest.approx(2.0, abs=0.3)
+
+
+@pytest.mark.parametrize("config", [DUAL, SINGLE])
+def test_torch_says_the_same(config: MemOdeConfig) -> None:
+    model = MemOde.untrained(config, SCALES, seed=3)
+    loops = driven(model)
+    found = model.orbits(loops)
+    network = MemOdeNetwork(model)
+    voltage, end = network(loops, torch.tensor(found.start), "midpoint")
+    np.testing.assert_allclose(voltage.detach().numpy(), found.voltage, atol=1e-10)
+    np.testing.assert_allclose(end.detach().numpy(), found.start, atol=1e-6)
+
+
+@pytest.mark.parametrize("integrator", ["dopri5", "dopri5-adjoint"])
+def test_adaptive_steps_agree_with_many_fixed_ones(integrator: str) -> None:
+    config = dataclasses.replace(DUAL, steps=512)
+    model = MemOde.untrained(config, SCALES, seed=3)
+    loops = driven(model, rates=(30.0,))
+    start = torch.tensor(model.orbits(loops).start)
+    gradients = []
+    for how in ("midpoint", integrator):
+        network = MemOdeNetwork(model)
+        voltage, _ = network(loops, start, how)
+        (voltage**2).mean().backward()
+        gradients.append((voltage.detach().numpy(), network.weights.grad.numpy()))
+    np.testing.assert_allclose(gradients[1][0], gradients[0][0], atol=5e-5)
+    np.testing.assert_allclose(gradients[1][1], gradients[0][1], atol=1e-3 * np.abs(gradients[0][1]).max())
+
+
+@pytest.mark.parametrize("kind", ["single", "dual"])
+def test_a_device_of_the_same_kind_is_found_and_foretold(kind: str) -> None:
+    config = DUAL if kind == "dual" else SINGLE
+    truth = MemOde.untrained(dataclasses.replace(config, steps=512), SCALES, seed=5)
+    loops = driven(truth, (0.5, 1.0, 1.5), (2.0, 10.0, 30.0))
+    new = driven(truth, (0.8, 1.3), (5.0, 20.0))
+    trained = fit(loops, config, FitConfig(starts=2, iterations=40, ridge=1e-8, balanced=False), seed=0)
+    assert trained.errors.mean() < 5e-4
+    assert loop_error(*trained.model.predict(new), new).mean() < 5e-3
+
+
+def test_the_same_seed_is_the_same_model() -> None:
+    loops = driven(MemOde.untrained(DUAL, SCALES, seed=5))
+    weights = [fit(loops, DUAL, FitConfig(starts=1, iterations=5), seed=s).model.weights for s in (0, 0, 1)]
+    np.testing.assert_array_equal(weights[0], weights[1])
+    assert not np.allclose(weights[0], weights[2])
+
+
+@pytest.mark.usefixtures("tight")
+def test_balanced_terms_count_as_much_as_the_base() -> None:
+    terms = torch.tensor([1e-2, 0.3, 4.0])
+    shares = balance(terms) * terms
+    np.testing.assert_allclose(shares, shares.mean(), rtol=1e-5)
+    assert balance(torch.tensor([1e-9, 1.0, 1.0]))[0] == 1e3
+    model = MemOde.untrained(DUAL, SCALES, seed=6)
+    loops = driven(model)
+    voltage = torch.tensor(model.predict(loops)[0][:, ::8])
+    assert float(losses(voltage, Drive(loops, 64)).sum()) < 1e-6
+
+
+def test_penalty_is_that_of_the_paper() -> None:
+    outside = bound_penalty(torch.tensor([-0.5, 1.5]), 0.0, 1.0)
+    assert float(outside) == pytest.approx(0.25, rel=1e-6)
+    assert float(bound_penalty(torch.tensor([0.1, 0.5, 0.9]), 0.0, 1.0)) < 1e-12
+
+
+def test_gradient_descent_learns_too() -> None:
+    truth = MemOde.untrained(dataclasses.replace(DUAL, steps=512), SCALES, seed=5)
+    loops = driven(truth)
+    config = dataclasses.replace(DUAL, steps=32)
+    model, history = descend(loops, config, Recipe(epochs=12, batch=2, optimizer="nadam"), seed=1)
+    assert history[-1] < 0.75 * history[0]
+    assert np.isfinite(loop_error(*model.predict(loops), loops)).all()
+
+
+def test_cross_validation_leaves_every_record_out_once() -> None:
+    truth = MemOde.untrained(dataclasses.replace(SINGLE, steps=512), SCALES, seed=5)
+    loops = driven(truth, (0.5, 1.0, 1.5), (2.0, 30.0))
+    how = FitConfig(starts=1, iterations=10)
+    errors = cross_validate(loops, [(SINGLE, how), (dataclasses.replace(SINGLE, rate_widths=(2,)), how)], folds=3)
+    assert errors.shape == (2, 6)
+    assert np.isfinite(errors).all()
+    with pytest.raises(InvalidValue, match="folds = 7"):
+        cross_validate(loops, [(SINGLE, how)], folds=7)
+
+
+def test_folders_hold_all_of_it(tmp_path) -> None:
+    model = MemOde.untrained(DUAL, SCALES, seed=7)
+    model.save(tmp_path / "m", {"records": ["a"]})
+    loops = driven(model)
+    again = MemOde.load(tmp_path / "m")
+    np.testing.assert_array_equal(again.predict(loops)[0], model.predict(loops)[0])
+    (tmp_path / "m" / "memode.json").write_text('{"config": {"kind": "triple"}, "scales": {}}')
+    with pytest.raises(DataError, match="triple"):
+        MemOde.load(tmp_path / "m")
+    with pytest.raises(DataError, match="no neural ODE"):
+        MemOde.load(tmp_path)
+
+
+def test_architectures_that_make_no_sense_are_refused() -> None:
+    for wrong, match in (
+        ({"kind": "single"}, "states = 2"),
+        ({"states": 0}, "states"),
+        ({"rate_widths": ()}, "layers"),
+    ):
+        with pytest.raises(InvalidValue, match=match):
+            MemOdeConfig(**wrong)
+    assert diamond(64, 4) == (32, 64, 64, 32)
