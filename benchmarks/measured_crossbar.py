@@ -301,3 +301,6 @@ def _bitmaps() -> Images | None:
         sys.stderr.write(f"the 5x4 digits are left out: there is no {BITMAPS}; set MEMFLUX_REFERENCE_DATA.\n")
         return None
     return read_bitmaps(BITMAPS)
+
+
+ROWS = (crossbar_arms, crossbar_depth, crossbar_faults, crossbar_speed, crossbar_lines)

@@ -78,7 +78,8 @@ def read_loops(folder: str | Path, series_resistance: float | None = None, sampl
     A file has a header and columns time_s, source_V (voltage of the source) and voltage_V or current_A of the device
     or both, evenly spaced in time. It holds one period, or several, which are cut where the source rises through the
     middle of its range, and averaged. A drive that does so more than once a period needs a line `NAME,period_s` in
-    periods.csv. `series_resistance` [Ohm] may be left out where both voltage and current are given.
+    periods.csv, and is cut from its first sample on. `series_resistance` [Ohm] may be left out where both voltage and
+    current are given.
 
     Raises InvalidValue in one sentence: no records, missing columns, no numbers, times not even, no whole period, a
     circuit that does not obey v_s = R_s i + v.
@@ -190,7 +191,7 @@ def _loop(
 
 def _cycles(path: Path, source: np.ndarray, period: float | None) -> tuple[list[float], float]:
     """Where the whole periods of a record begin, and their length, in samples."""
-    crossings = _crossings(source)
+    crossings = [] if period is not None else _crossings(source)
     if period is None and len(crossings) >= 3:
         period = (crossings[-1] - crossings[0]) / (len(crossings) - 1)
     if period is None or abs(period - source.size) < 0.5:

@@ -241,5 +241,5 @@ def _torchdiffeq() -> ModuleType:
         return importlib.import_module("torchdiffeq")
     except ImportError as error:
         raise MissingDependency(
-            f"torchdiffeq cannot be imported ({error}); pip install 'memflux[training]', or give integrator = 'midpoint'."
+            f"torchdiffeq cannot be imported ({error}); pip install 'memflux[training]' or give integrator='midpoint'."
         ) from None

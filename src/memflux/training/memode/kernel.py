@@ -63,7 +63,7 @@ def network(weights, first, sizes, inputs, layers, outputs, by_input, by_weight)
                 for j in range(b):
                     by_weight[o, end - first + i * b + j] = value * back[j]
                     total += weights[end + i * b + j] * back[j]
-                before[i] = total if l == 0 else total * (1.0 - value * value)
+                before[i] = total if layer == 0 else total * (1.0 - value * value)
             for j in range(b):
                 by_weight[o, end - first + a * b + j] = back[j]
             for i in range(a):
@@ -216,7 +216,8 @@ def orbits(weights, shape, starts, ends, middles, steps, resistance, towards, mo
     missed = np.empty(records)
     for r in prange(records):
         missed[r] = settle(
-            weights, shape, starts[r], ends[r], middles[r], steps[r], resistance, towards[r], most, tolerance, voltages[r]
+            weights, shape, starts[r], ends[r], middles[r], steps[r], resistance, towards[r], most, tolerance,
+            voltages[r],
         )  # fmt: skip
         period(
             weights, shape, starts[r], ends[r], middles[r], steps[r], resistance, voltages[r], by_all[r], finish[r],

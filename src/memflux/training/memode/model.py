@@ -190,7 +190,7 @@ class MemOde:
         try:
             document = json.loads((path / "memode.json").read_text("utf-8"))
             arrays = load_file(path / "weights.safetensors")
-            fields: dict[str, Any] = document["config"]
+            fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in document["config"].items()}
             config = MemOdeConfig(**fields)
             scales = Scales(
                 **{name: check_number(name, v, low=1e-30, high=1e30) for name, v in document["scales"].items()}

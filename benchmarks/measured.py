@@ -1,0 +1,16 @@
+"""Models of measured devices: pulse programming, SDC memristors, circuits and ReRAM crossbars.
+
+Published: doi 10.1063/5.0251113, 10.1039/d5nr02690c, and K. Bednarz, B. Garda, Z. Galias, Neural ODE based modeling
+of memristive circuits. The data are found through MEMFLUX_REFERENCE_DATA.
+"""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+import harness
+import measured_crossbar
+import measured_sdc
+
+if __name__ == "__main__":
+    harness.run("measured", [*measured_sdc.ROWS, *measured_crossbar.ROWS])
