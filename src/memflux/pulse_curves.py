@@ -109,7 +109,7 @@ class PulseCurves:
     @property
     def nonpositive(self) -> Bool[np.ndarray, " C"]:
         """Curves with a current that is zero or negative."""
-        return (self.current <= 0.0).any(axis=1)
+        return np.any(self.current <= 0.0, axis=1)
 
     @property
     def falling(self) -> Bool[np.ndarray, " C"]:
@@ -172,7 +172,9 @@ def _table(path: Path) -> _Table:
         raise InvalidValue(f"{path} names a column twice; give each name once.")
     for number, row in enumerate(rows[1:], start=2):
         if len(row) != len(header):
-            raise InvalidValue(f"{path}: row {number} has {len(row)} entries and the header {len(header)}; complete it.")
+            raise InvalidValue(
+                f"{path}: row {number} has {len(row)} entries and the header {len(header)}; complete it."
+            )
     return _Table(path=path, header=header, rows=rows[1:])
 
 
@@ -183,7 +185,9 @@ def _pulses(path: Path, header: list[str]) -> tuple[str, ...]:
     if not 2 <= count <= MOST_PULSES:
         raise InvalidValue(f"{path} has {count} columns n0, n1, ...; give the current after 2 to {MOST_PULSES} pulses.")
     if lacking := set(names) - set(header):
-        raise InvalidValue(f"{path} has no column {min(lacking, key=len)}; number the pulses n0, n1, ... without a gap.")
+        raise InvalidValue(
+            f"{path} has no column {min(lacking, key=len)}; number the pulses n0, n1, ... without a gap."
+        )
     return names
 
 

@@ -17,6 +17,7 @@ from memflux.cli import (
     morris,
     optimise,
     pareto,
+    pulses,
     report,
     serve,
     simulate,
@@ -74,6 +75,7 @@ metric_map.register(app)
 optimise.register(app)
 sweep.register(app)
 ask.register(app)
+pulses.register(app)
 report.register(app)
 
 

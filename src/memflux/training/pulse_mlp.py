@@ -1,13 +1,15 @@
 """The perceptrons A1 to A3 of pulse programming, many of them side by side.
 
 Six z-scored inputs (pulse number, set duration, set voltage, off duration, read duration, antipulse voltage), one to
-three hidden layers of 64 rectified units, one output: the increment of the scaled read current that the pulse makes.
+three hidden layers of 64 rectified units, one output: the increment of the scaled read current from this pulse to the
+next; increments add up from 0.
 Spetzler et al., APL Mach. Learn. 3, 026103 (2025), doi 10.1063/5.0251113, Table II, whose counts of parameters and
 operations are those of one, two and three hidden layers (its text says two to four). Dimensions: E networks, R rows,
 G settings, N pulses, H units.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Mapping
 
 import torch
@@ -59,13 +61,15 @@ class PulseNetworks(nn.Module):
         super().__init__()
         self.config, self.members = config, members
         sizes = [INPUTS, *[config.width] * config.layers, 1]
-        pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
+        pairs = list(itertools.pairwise(sizes))
         self.weights = nn.ParameterList(_uniform((members, i, o), i, generator) for i, o in pairs)
         self.biases = nn.ParameterList(_uniform((members, 1, o), i, generator) for i, o in pairs)
 
-    def forward(self, inputs: Float[Tensor, "E R 6"], dropout: float = 0.0) -> Float[Tensor, "E R"]:
+    def forward(
+        self, inputs: Float[Tensor, "E R 6"], dropout: float = 0.0, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "E R"]:
         """Increments of rows of z-scored inputs; `dropout` is the rate after each hidden layer."""
-        return self._from_first(torch.baddbmm(self.biases[0], inputs, self.weights[0]), dropout)
+        return self._from_first(torch.baddbmm(self.biases[0], inputs, self.weights[0]), dropout, generator)
 
     def on_grid(self, pulse: Float[Tensor, "E N"], settings: Float[Tensor, "E G 5"]) -> Float[Tensor, "E G N"]:
         """Increments of every pulse at every setting, both z-scored; the first layer is computed for each once."""
@@ -73,14 +77,16 @@ class PulseNetworks(nn.Module):
         of_setting = torch.baddbmm(self.biases[0], settings, weight[:, 1:])  # [E, G, H]
         of_pulse = pulse[:, :, None] * weight[:, :1]  # [E, N, H]
         first = (of_setting[:, :, None] + of_pulse[:, None]).view(count, groups * pulse.shape[1], -1)
-        return self._from_first(first, 0.0).view(count, groups, -1)
+        return self._from_first(first).view(count, groups, -1)
 
-    def _from_first(self, before: Tensor, dropout: float) -> Tensor:
+    def _from_first(self, before: Tensor, dropout: float = 0.0, generator: torch.Generator | None = None) -> Tensor:
         """Outputs [E, R], from what enters the units of the first layer [E, R, H]."""
         for weight, bias in zip(list(self.weights)[1:], list(self.biases)[1:], strict=True):
             hidden = torch.relu(before)
             if dropout > 0.0:
-                hidden = nn.functional.dropout(hidden, dropout)
+                hidden = (
+                    hidden * torch.empty_like(hidden).bernoulli_(1.0 - dropout, generator=generator) / (1.0 - dropout)
+                )
             before = torch.baddbmm(bias, hidden, weight)
         return before[..., 0]
 

@@ -16,10 +16,10 @@ from memflux import __version__
 from memflux.errors import DataError, InvalidValue, check_integer, check_numbers
 from memflux.folder import Folder
 from memflux.pulse_curves import BOUNDS, MOST_PULSES, NAMES, UNITS, PulseCurves
+from memflux.pulse_scale import AbsoluteScale, vector
 from memflux.training.checkpoint import WEIGHTS, check_keys, load_weights, weights_of
 from memflux.training.pulse_folds import LEAKS, Folds, folds
 from memflux.training.pulse_mlp import PulseConfig, PulseNetworks
-from memflux.training.pulse_scale import AbsoluteScale, vector
 from memflux.training.pulse_spread import PulseSpread
 from memflux.training.pulse_training import FittedNetworks, Progress, PulseRecipe, fit_networks
 
@@ -68,6 +68,15 @@ class PulseModel:
         middle, half = self.scaled(settings), self.spread.half_width(check_settings(settings))
         return middle - half, middle + half
 
+    def relative_range(self, settings: Float[np.ndarray, "S 5"], reference: int) -> Float[np.ndarray, " S"]:
+        """Ranges that one device has at the settings, over that at the setting number `reference`."""
+        return self.absolute.relative_range(check_settings(settings), reference)
+
+    def scatter(self, settings: Float[np.ndarray, "S 5"]) -> Float[np.ndarray, " S"]:
+        """Standard deviation of a single increment of the scaled current, reads included; zeros without a spread."""
+        settings = check_settings(settings)
+        return np.zeros(len(settings)) if self.spread is None else self.spread.step(settings)
+
     def covers(self, settings: Float[np.ndarray, "S 5"]) -> Bool[np.ndarray, " S"]:
         """Which settings lie within the box of those of training."""
         settings, slack = check_settings(settings), 1e-9
@@ -105,7 +114,9 @@ class PulseModel:
             raise DataError(f"{path} is not JSON ({error}); copy or train the model again.") from None
         check_keys(document, KEYS, str(path))
         if document["format"] != FORMAT:
-            raise DataError(f"{path} has format {document['format']!r} and this memflux reads {FORMAT}; train it again.")
+            raise DataError(
+                f"{path} has format {document['format']!r} and this memflux reads {FORMAT}; train it again."
+            )
         try:
             model = cls._from_document(document)
         except (InvalidValue, TypeError, KeyError, AttributeError) as error:

@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from memflux.errors import InvalidValue, check_number, check_numbers
 from memflux.pulse_curves import PulseCurves
-from memflux.training.pulse_scale import ridge, vector
+from memflux.pulse_scale import ridge, vector
 
 SMALLEST = 1e-4  # of the scaled current: residuals below are the resolution of the meter
 FEWEST = 5  # curves of either part
@@ -31,6 +31,7 @@ class PulseSpread:
     scale: Float[np.ndarray, " 5"]
     weights: Float[np.ndarray, " 6"]  # of ln of the size: a constant and the z-scored settings
     profile: Float[np.ndarray, " P"]
+    step_weights: Float[np.ndarray, " 6"]  # of ln of the scatter of a single increment, likewise
 
     @classmethod
     def fit(
@@ -51,18 +52,26 @@ class PulseSpread:
         scale = np.where(spread > 1e-9 * np.maximum(np.abs(center), 1e-9), spread, 1.0)
         target = np.log(np.maximum(np.sqrt((train_error**2).mean(axis=1)), SMALLEST))
         weights = ridge(_features(train.settings, center, scale), target)
+        steps = np.maximum(np.diff(train_error, axis=1).std(axis=1), SMALLEST)
         size = np.exp(_features(held.settings, center, scale) @ weights)
         place = min(len(held), math.ceil((len(held) + 1) * coverage)) - 1
         profile = np.sort(np.abs(held_error) / size[:, None], axis=0)[place]
-        return cls(coverage=coverage, center=center, scale=scale, weights=weights, profile=profile)
+        return cls(
+            coverage=coverage, center=center, scale=scale, weights=weights, profile=profile,
+            step_weights=ridge(_features(train.settings, center, scale), np.log(steps)),
+        )  # fmt: skip
 
     def half_width(self, settings: Float[np.ndarray, "S 5"]) -> Float[np.ndarray, "S P"]:
         """Half width of the band of the scaled current around the predicted curve of each setting."""
         return np.exp(_features(settings, self.center, self.scale) @ self.weights)[:, None] * self.profile
 
+    def step(self, settings: Float[np.ndarray, "S 5"]) -> Float[np.ndarray, " S"]:
+        """Standard deviation of a single increment of the scaled current about the predicted one, reads included."""
+        return np.exp(_features(settings, self.center, self.scale) @ self.step_weights)
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        arrays = ("center", "scale", "weights", "profile")
+        arrays = ("center", "scale", "weights", "profile", "step_weights")
         return {"coverage": self.coverage, **{name: getattr(self, name).tolist() for name in arrays}}
 
     @classmethod
@@ -73,6 +82,7 @@ class PulseSpread:
             center=vector("center", fields["center"], 5),
             scale=check_numbers("scale", vector("scale", fields["scale"], 5), low=1e-12, high=1e12),
             weights=vector("weights", fields["weights"], 6),
+            step_weights=vector("step_weights", fields["step_weights"], 6),
             profile=check_numbers("profile", vector("profile", fields["profile"], pulses), low=0.0, high=1e6),
         )
 

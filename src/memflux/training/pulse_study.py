@@ -7,11 +7,11 @@ import numpy as np
 from jaxtyping import Float
 
 from memflux.pulse_curves import PulseCurves
+from memflux.pulse_scale import AbsoluteScale
 from memflux.training.pulse_folds import Folds, thinned
 from memflux.training.pulse_mlp import PulseConfig
-from memflux.training.pulse_scale import AbsoluteScale
 from memflux.training.pulse_spread import PulseSpread
-from memflux.training.pulse_training import FittedNetworks, PulseRecipe, Progress, fit_networks
+from memflux.training.pulse_training import FittedNetworks, Progress, PulseRecipe, fit_networks
 
 FRACTIONS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 
@@ -28,7 +28,10 @@ class FoldErrors:
     def of(cls, error: Float[np.ndarray, "E C P"], parts: np.ndarray) -> "FoldErrors":
         """From the errors of all curves, counted where a part's mask is true."""
         square = error**2
-        each = [(s * m).sum(axis=1)[m.any(axis=1)] / m.sum(axis=1)[m.any(axis=1)] for s, m in zip(square, parts, strict=True)]
+        each = [
+            (s * m).sum(axis=1)[m.any(axis=1)] / m.sum(axis=1)[m.any(axis=1)]
+            for s, m in zip(square, parts, strict=True)
+        ]
         return cls(
             pooled=float(square[parts].mean()),
             median=float(np.median(np.concatenate(each))),

@@ -66,7 +66,7 @@ class SummedRecipe:
     """Memory of the running average of weights."""
 
     def __post_init__(self) -> None:
-        check_integer("steps", self.steps, low=2, high=1_000_000)
+        check_integer("steps", self.steps, low=20, high=1_000_000)
         check_number("learning_rate", self.learning_rate, low=0.0, high=10.0)
         check_number("robust", self.robust, low=1e-6, high=1e6)
         check_number("penalty", self.penalty, low=0.0, high=1e6)
@@ -92,10 +92,11 @@ class FittedNetworks:
     pulses: int
 
     def curves(self, settings: Float[np.ndarray, "G 5"]) -> Float[np.ndarray, "E G P"]:
-        """Scaled read currents, summed up from the increments."""
+        """Scaled read currents: 0 after the first pulse, from there summed up from the increments."""
         with torch.no_grad():
-            inputs = _inputs(self.center, self.scale, np.arange(self.pulses, dtype=np.float64), settings)
-            return self.networks.on_grid(*inputs).double().cumsum(2).numpy()
+            inputs = _inputs(self.center, self.scale, np.arange(self.pulses - 1, dtype=np.float64), settings)
+            risen = self.networks.on_grid(*inputs).double().cumsum(2).numpy()
+        return np.concatenate([np.zeros((*risen.shape[:2], 1)), risen], axis=2)
 
 
 def fit_networks(
@@ -129,10 +130,12 @@ def _z_scores(curves: PulseCurves, train: np.ndarray) -> tuple[np.ndarray, np.nd
     of_curve, of_pulse = train.sum(axis=2) / count[:, None], train.sum(axis=1) / count[:, None]
     number = np.arange(curves.pulses, dtype=np.float64)
     mean = np.column_stack([of_pulse @ number, of_curve @ curves.settings])
-    square = np.column_stack([
-        of_pulse @ number**2 - mean[:, 0] ** 2,
-        np.einsum("ec,ecf->ef", of_curve, (curves.settings[None] - mean[:, None, 1:]) ** 2),
-    ])
+    square = np.column_stack(
+        [
+            of_pulse @ number**2 - mean[:, 0] ** 2,
+            np.einsum("ec,ecf->ef", of_curve, (curves.settings[None] - mean[:, None, 1:]) ** 2),
+        ]
+    )
     deviation = np.sqrt(np.maximum(square, 0.0))
     return mean, np.where(deviation > 1e-9 * np.maximum(np.abs(mean), 1e-9), deviation, 1.0)
 
@@ -159,7 +162,7 @@ def _spread_ramps(networks: PulseNetworks, pulses: int, center: np.ndarray, scal
 
 
 def _nodes(pulses: int) -> np.ndarray:
-    """Pulses at which increments are computed in training: the first few, then in geometric progression."""
+    """Those of `pulses` pulses at which training computes increments: the first few, then in geometric progression."""
     count = max(2, int(NODES * np.log10(pulses)) + 1)
     return np.unique(np.concatenate([np.arange(min(EVERY, pulses)), np.geomspace(1, pulses, count).round() - 1]))
 
@@ -172,11 +175,11 @@ def _fit_summed(
     recipe: SummedRecipe,
     tell: Progress,
 ) -> None:
-    nodes = _nodes(curves.pulses)
+    nodes = _nodes(curves.pulses - 1)
     number, settings = _inputs(*scaling, nodes, curves.unique_settings)
-    # between the nodes increments are interpolated, and then added up: one matrix for both
-    between = np.stack([np.interp(np.arange(curves.pulses), nodes, row) for row in np.eye(nodes.size)])
-    adding = torch.tensor(between.cumsum(axis=1), dtype=torch.float32)  # [N, P]
+    # between the nodes increments are interpolated, and then added up from 0: one matrix for both
+    between = np.stack([np.interp(np.arange(curves.pulses - 1), nodes, row) for row in np.eye(nodes.size)])
+    adding = torch.tensor(np.pad(between.cumsum(axis=1), ((0, 0), (1, 0))), dtype=torch.float32)  # [N, P]
     weight = torch.tensor(train / train.sum(axis=(1, 2), keepdims=True), dtype=torch.float32)
     target = torch.tensor(curves.scaled, dtype=torch.float32)
     place = torch.tensor(curves.setting)
@@ -203,14 +206,12 @@ def _fit_summed(
             now.copy_(average)
 
 
-def _rows(
-    curves: PulseCurves, train: np.ndarray, center: np.ndarray, scale: np.ndarray
-) -> list[tuple[Tensor, Tensor]]:
+def _rows(curves: PulseCurves, train: np.ndarray, center: np.ndarray, scale: np.ndarray) -> list[tuple[Tensor, Tensor]]:
     """For each network the z-scored inputs [R, 6] and increments [R] of its training rows."""
-    increments = np.diff(curves.scaled, axis=1, prepend=0.0)
+    increments = np.diff(curves.scaled, axis=1)
     rows = []
     for mask, mean, deviation in zip(train, center, scale, strict=True):
-        curve, pulse = np.nonzero(mask)
+        curve, pulse = np.nonzero(mask[:, 1:])  # the read after the first pulse is no increment
         inputs = (np.column_stack([pulse, curves.settings[curve]]) - mean) / deviation
         chosen = increments[curve, pulse]
         rows.append((torch.tensor(inputs, dtype=torch.float32), torch.tensor(chosen, dtype=torch.float32)))
@@ -234,7 +235,9 @@ def _fit_increments(
         inputs = torch.stack([x[order] for (x, _), order in zip(rows, orders, strict=True)])
         targets = torch.stack([y[order] for (_, y), order in zip(rows, orders, strict=True)])
         for first in range(0, steps * size, size):
-            error = networks(inputs[:, first : first + size], recipe.dropout) - targets[:, first : first + size]
+            error = (
+                networks(inputs[:, first : first + size], recipe.dropout, generator) - targets[:, first : first + size]
+            )
             loss = (error * error).mean(dim=1).sum()
             optimiser.zero_grad()
             loss.backward()
