@@ -26,7 +26,7 @@ UNITS = ("s", "V", "s", "s", "V")
 LARGEST_CURRENT = 1.0  # A
 MOST_CURVES = 100_000
 MOST_PULSES = 10_000
-LARGEST_FILE = 1024**3  # bytes
+LARGEST_FILE = 256 * 1024**2  # bytes
 FALLING = 0.5  # of its range, how far a curve that is told as odd ends below its maximum
 
 

@@ -114,6 +114,8 @@ def _differenced(settings: np.ndarray, target: np.ndarray, ids: np.ndarray) -> n
     order = np.argsort(ids, kind="stable")
     inputs, change = np.diff(settings[order], axis=0), np.diff(target[order])
     moved = np.abs(inputs).max(axis=1) > 0.0
+    if not moved.any():
+        return np.zeros(settings.shape[1])
     inputs, change = inputs[moved], change[moved]
     weights, importance = np.zeros(settings.shape[1]), np.ones(len(change))
     for _ in range(REWEIGHTED):

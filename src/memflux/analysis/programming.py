@@ -147,7 +147,7 @@ def write_verify(devices: DevicePool, menu: Menu, targets: object, rules: Rules,
 def open_loop(devices: DevicePool, menu: Menu, targets: object, rules: Rules, seed: int = 0) -> Programmed:
     """The sequence that reaches the target by the model alone, without a read on the way."""
     _same_menu(devices, menu)
-    wanted, random = _targets(devices, targets), np.random.default_rng(seed)
+    wanted, random = _targets(devices, targets), np.random.default_rng(check_integer("seed", seed, low=0, high=2**62))
     controller = Controller(menu, wanted, rules, caution=(0.05, 0.05, 0.0))
     ledger, level, believed = _Ledger.of(devices), np.zeros(len(devices)), np.zeros(len(devices))
     rows = np.arange(len(devices))
@@ -275,7 +275,8 @@ def _written(
     devices: DevicePool, targets: np.ndarray, rules: Rules, seed: int, policy: str, choose: Choice
 ) -> Programmed:
     """Pulse, read, and stop each device that reads within the tolerance, or beyond it: nothing takes it back."""
-    random, ledger = np.random.default_rng(seed), _Ledger.of(devices)
+    random = np.random.default_rng(check_integer("seed", seed, low=0, high=2**62))
+    ledger = _Ledger.of(devices)
     level = np.zeros(len(devices))
     read = devices.read(level, random)
     reached = np.abs(read - targets) <= rules.tolerance

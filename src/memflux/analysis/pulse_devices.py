@@ -51,6 +51,7 @@ class DevicePool:
         Raises InvalidValue where fewer than two settings are there.
         """
         count = check_integer("count", count, low=1, high=MOST_DEVICES)
+        seed = check_integer("seed", seed, low=0, high=2**62)
         settings, place = curves.unique_settings, curves.setting
         if len(settings) < 2:
             raise InvalidValue(
@@ -130,9 +131,9 @@ def _smoothed(curve: np.ndarray) -> np.ndarray:
 def _noise(curve: np.ndarray) -> tuple[float, float]:
     """Standard deviations of step and read of one curve, from the second half, where it is nearly straight."""
     steps = np.diff(curve[curve.size // 2 :])
-    steps = steps - steps.mean()
     if steps.size < 3:
         return 0.0, 0.0
+    steps = steps - steps.mean()
     read = max(0.0, -float((steps[1:] * steps[:-1]).mean()))
     return float(np.sqrt(max(0.0, float(steps.var()) - 2.0 * read))), float(np.sqrt(read))
 

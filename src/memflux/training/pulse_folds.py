@@ -37,6 +37,7 @@ def folds(curves: PulseCurves, split: str, repetitions: int = 1, count: int = 5,
     check_choice("split", split, SPLITS)
     repetitions = check_integer("repetitions", repetitions, low=1, high=1000)
     count = check_integer("count", count, low=3, high=1000)
+    seed = check_integer("seed", seed, low=0, high=2**62)
     shape = curves.current.shape
     things = {"curves": len(curves), "settings": len(curves.unique_settings), "rows": curves.current.size}[split]
     if things < count:
