@@ -111,6 +111,12 @@ def test_one_controller_learns_a_slow_device(curves, pool):
     assert (controller.predicted(level) < before).any()
 
 
+def test_beyond_every_curve_the_strongest_is_tried(curves, pool):
+    menu = Menu.of(Known(curves), pool.settings, pool.reference)
+    choice = Controller(menu, np.full(2, 50.0), Rules()).choose(np.full(2, 40.0), np.ones(2, dtype=bool))
+    assert choice.tolist() == [int(menu.levels[:, -1].argmax())] * 2
+
+
 def test_results_are_written_and_read(curves, pool, targets, tmp_path):
     result = open_loop(pool, Menu.of(Known(curves), pool.settings, pool.reference), targets, Rules())
     result.to_json(tmp_path / "p.json")

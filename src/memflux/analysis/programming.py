@@ -194,11 +194,13 @@ class Controller:
         after = self.predicted(read)
         rise = after - read[:, None]
         useful = rise > 1e-3 * self._rules.tolerance
-        choice = np.where(useful, self._cost(read, after, rise, useful), np.inf).argmin(axis=1)
+        choice = np.where(useful, self._cost(after, rise, useful), np.inf).argmin(axis=1)
+        strongest = int(self._menu.levels[:, -1].argmax())  # beyond every predicted curve there is nothing to compare
+        choice = np.where(useful.any(axis=1), choice, strongest)
         self._before = (read, choice)
         return choice
 
-    def _cost(self, read: np.ndarray, after: np.ndarray, rise: np.ndarray, useful: np.ndarray) -> np.ndarray:
+    def _cost(self, after: np.ndarray, rise: np.ndarray, useful: np.ndarray) -> np.ndarray:
         """What each setting is expected to cost from here on [D, K], in pulses.
 
         The pulse itself; what a missed device counts, where it passes the target; and where it falls short, what
