@@ -77,7 +77,7 @@ PulseRecipe = PublishedRecipe | SummedRecipe
 # "rows" knows every curve in training, and there the longer training of a looser fit errs less on the validation part
 RECIPES: Mapping[str, PulseRecipe] = {
     "summed": SummedRecipe(),
-    "summed-rows": SummedRecipe(steps=1500, robust=1e3, penalty=0.0),
+    "summed-rows": SummedRecipe(steps=1000, robust=1e3, penalty=0.0),
     "published": PublishedRecipe(),
 }
 
