@@ -19,6 +19,7 @@ from memflux.cli import (
     morris,
     optimise,
     pareto,
+    pulses,
     report,
     serve,
     simulate,
@@ -78,6 +79,7 @@ sweep.register(app)
 crossbar.register(app)
 ask.register(app)
 loops.register(app)
+pulses.register(app)
 report.register(app)
 
 

@@ -54,14 +54,12 @@ def write_folder(
     of training. Raises what `check_target` does.
     """
     target = check_target(folder)
-    state = module.state_dict()
-    tensors = {name: value.detach().to("cpu", torch.float32).contiguous() for name, value in state.items()}
     full = {"format": FORMAT, "memflux": __version__, **document}
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = target.parent / f".{target.name}.{uuid.uuid4().hex}.new"
     fresh.mkdir()
     try:
-        (fresh / WEIGHTS).write_bytes(save_tensors(tensors))
+        (fresh / WEIGHTS).write_bytes(weights_of(module))
         (fresh / DOCUMENT).write_text(json.dumps(full, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         if bands is not None:
             (fresh / BANDS).write_text(json.dumps(bands, allow_nan=False) + "\n", encoding="utf-8")
@@ -70,6 +68,12 @@ def write_folder(
         _put(fresh, target)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def weights_of(module: nn.Module) -> bytes:
+    """The weights of a module as the content of a safetensors file, in float32."""
+    state = module.state_dict()
+    return save_tensors({k: value.detach().to("cpu", torch.float32).contiguous() for k, value in state.items()})
 
 
 def read_document(folder: str | Path) -> dict[str, Any]:
