@@ -26,6 +26,7 @@ CRUDE = 1e-5  # change of the state over a period in the global search
 MEMBERS = 10  # of the population, for each parameter that is fitted
 ALIKE = 1e-3  # spread of the population at which the global search ends, relative to the mean cost
 REFUSED = 1e3  # cost of what has no periodic state
+TINY = 1e-300  # cost of what has none
 AT_BOUND = 1e-3  # of the range, from either end
 
 
@@ -210,15 +211,15 @@ class _Problem:
         )  # fmt: skip
         return np.asarray(found.x)
 
-    def cost_and_gradient(self, unit: np.ndarray) -> tuple[float, np.ndarray]:
-        """Mean L_b and its gradient [F]."""
+    def log_cost_and_gradient(self, unit: np.ndarray) -> tuple[float, np.ndarray]:
+        """Logarithm of the mean L_b, and its gradient [F]."""
         loops, values, sign = self.fine, self.values_at(unit), self.polarity
         found = _states(self.kind, values[None], loops, sign, np.full((1, len(loops)), OFF), SETTLED)
         self.evaluations += 1
         voltage, current = found.voltage[0], found.current[0]
         cost = float(loop_error(voltage, current, loops).mean())
-        if not np.isfinite(cost):
-            return REFUSED, np.zeros_like(unit)
+        if not 0.0 < cost < np.inf:
+            return np.log(REFUSED if cost else TINY), np.zeros_like(unit)
         weights = sign * np.stack([_pull(voltage, loops.voltage), _pull(current, loops.current)], 1)
         slopes = gradient(
             self.kind,
@@ -230,15 +231,15 @@ class _Problem:
             weights,
         )
         stretch = (self.high - self.low) * np.where(self.log, values[self.free], 1.0)
-        return cost, slopes.mean(0)[self.free] * stretch
+        return float(np.log(cost)), slopes.mean(0)[self.free] * stretch / cost
 
     def refine(self, unit: np.ndarray, iterations: int) -> tuple[np.ndarray, float, str]:
-        """Where a local search from `unit` ends, its cost and what ended it."""
+        """Where a local search from `unit` ends, its mean L_b and what ended it."""
         found = minimize(
-            self.cost_and_gradient, unit, jac=True, method="L-BFGS-B", bounds=[(0.0, 1.0)] * unit.size,
-            options={"maxiter": iterations, "ftol": 1e-9, "gtol": 1e-7},
+            self.log_cost_and_gradient, unit, jac=True, method="L-BFGS-B", bounds=[(0.0, 1.0)] * unit.size,
+            options={"maxiter": iterations, "ftol": 1e-9, "gtol": 1e-6},
         )  # fmt: skip
-        return found.x, float(found.fun), str(found.message)
+        return found.x, float(np.exp(found.fun)), str(found.message)
 
 
 def _ranges(parameters: tuple[Parameter, ...], scale: Scale) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,0 +1,59 @@
+"""ngspice on this machine, for tests: found, or installed where MEMFLUX_TEST_INSTALL=1 or CI lets root do so."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+MAY_INSTALL = ("CI", "MEMFLUX_TEST_INSTALL")
+
+
+def ngspice() -> str:
+    """The program; skips the test where there is none."""
+    if shutil.which("ngspice") is None and any(os.environ.get(name) for name in MAY_INSTALL):
+        _install()
+    found = shutil.which("ngspice")
+    if found is None:
+        pytest.skip("ngspice is not installed: apt-get install -y ngspice, as root, or set MEMFLUX_TEST_INSTALL=1")
+    return found
+
+
+def _install() -> None:
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        pytest.skip("ngspice is not installed, and cannot be without root and apt-get")
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    for words in (["update", "-q"], ["install", "-y", "-q", "--no-install-recommends", "ngspice"]):
+        done = subprocess.run(["apt-get", *words], env=environment, capture_output=True, text=True, timeout=600)
+        if done.returncode:
+            pytest.skip(f"apt-get {words[0]} failed: {' '.join(done.stderr.split())[-300:]}")
+
+
+def run_sine(folder: Path, subcircuit: str, resistance: float, amplitude: float, frequency: float, periods: int):
+    """Time, source, device voltage and current [T] of the subcircuit behind a resistor under a sine."""
+    name = next(line.split()[1] for line in subcircuit.splitlines() if line.startswith(".subckt"))
+    (folder / "model.sp").write_text(subcircuit)
+    step = 1.0 / (4000 * frequency)
+    (folder / "deck.cir").write_text(
+        f"""a memristor behind a resistor under a sine
+.include model.sp
+Vs in 0 SIN(0 {amplitude!r} {frequency!r})
+Rs in out {resistance!r}
+X1 out 0 {name}
+.options reltol=1e-6 abstol=1e-14 vntol=1e-9
+.tran {step!r} {periods / frequency!r} 0 {step!r} uic
+.control
+set numdgt=12
+set wr_singlescale
+run
+wrdata found.txt v(in) v(out)
+.endc
+.end
+"""
+    )
+    done = subprocess.run([ngspice(), "-b", "deck.cir"], cwd=folder, capture_output=True, text=True, timeout=120)
+    assert (folder / "found.txt").exists(), done.stdout + done.stderr
+    time, source, device = np.loadtxt(folder / "found.txt").T
+    return time, source, device, (source - device) / resistance
