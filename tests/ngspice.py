@@ -32,7 +32,7 @@ def _install() -> None:
 
 
 def run_sine(folder: Path, subcircuit: str, resistance: float, amplitude: float, frequency: float, periods: int):
-    """Time, source, device voltage and current [T] of the subcircuit behind a resistor under a sine."""
+    """Time, voltage and current [T] of the device of `subcircuit` behind a resistor under a sine."""
     name = next(line.split()[1] for line in subcircuit.splitlines() if line.startswith(".subckt"))
     (folder / "model.sp").write_text(subcircuit)
     step = 1.0 / (4000 * frequency)
@@ -56,4 +56,4 @@ wrdata found.txt v(in) v(out)
     done = subprocess.run([ngspice(), "-b", "deck.cir"], cwd=folder, capture_output=True, text=True, timeout=120)
     assert (folder / "found.txt").exists(), done.stdout + done.stderr
     time, source, device = np.loadtxt(folder / "found.txt").T
-    return time, source, device, (source - device) / resistance
+    return time, device, (source - device) / resistance

@@ -22,7 +22,7 @@ AGREEMENT = 1e-3  # of the peaks, between ngspice and our march
 @pytest.mark.parametrize("polarity", [1, -1])
 def test_ngspice_runs_the_subcircuit_and_finds_our_march(model, polarity, tmp_path):
     model = dataclasses.replace(model, polarity=polarity)
-    time, source, voltage, current = run_sine(tmp_path, spice(model, start=0.3), RESISTANCE, 1.0, FREQUENCY, PERIODS)
+    time, voltage, current = run_sine(tmp_path, spice(model, start=0.3), RESISTANCE, 1.0, FREQUENCY, PERIODS)
     step = 1.0 / (FREQUENCY * SAMPLES)
     ours_time = step * np.arange(PERIODS * SAMPLES)
     ours = march(model, np.sin(2 * np.pi * FREQUENCY * ours_time)[None], step, RESISTANCE, 0.3)

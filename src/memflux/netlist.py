@@ -31,13 +31,13 @@ class _Words(np.lib.mixins.NDArrayOperatorsMixin):
     def __init__(self, text: str) -> None:
         self.text = text
 
-    def __array_ufunc__(self, function: Any, method: str, *inputs: Any, **_: Any) -> "_Words":
+    def __array_ufunc__(self, function: Any, _: str, *inputs: Any) -> "_Words":
         texts = [part.text if isinstance(part, _Words) else repr(float(part)) for part in inputs]
         if function is np.negative:
             return _Words(f"(-{texts[0]})")
         if function in self.OPERATORS:
             return _Words(f"({texts[0]}{self.OPERATORS[function]}{texts[1]})")
-        assert function in FUNCTIONS and method == "__call__", f"no circuit language has {function}"
+        assert function in FUNCTIONS, f"no circuit language has {function}"
         return _Words(f"{FUNCTIONS[function]}({','.join(texts)})")
 
 
@@ -47,7 +47,7 @@ def export(model: AbstractCompact, language: str, notes: Sequence[str] = (), sta
 
 
 def spice(model: AbstractCompact, notes: Sequence[str] = (), start: float = 0.0) -> str:
-    """A subcircuit NAME plus minus, for ngspice: `X1 a b NAME`, with `uic` in .tran so that the state begins at `start`.
+    """A subcircuit of two nodes, for ngspice: `X1 a b NAME`, and `uic` in .tran for a state that begins at `start`.
 
     `notes` are lines of the header. Raises InvalidValue for a start outside [0, 1] and for notes of several lines.
     """
@@ -109,7 +109,8 @@ def _equations(model: AbstractCompact, state: str, voltage: str, parameter: Call
     """dx/dt and i as text."""
     words = [_Words(parameter(p.name)) for p in model.parameters()]
     equations = model.EQUATIONS
-    return tuple(f(_Words(state), _Words(voltage), words).text for f in (equations.rate, equations.current))  # type: ignore[return-value]
+    rate, current = (f(_Words(state), _Words(voltage), words).text for f in (equations.rate, equations.current))
+    return rate, current
 
 
 def _constants(model: AbstractCompact, start: float) -> dict[str, float]:

@@ -49,12 +49,14 @@ def test_a_fit_finds_the_device_that_made_the_loops(polarity):
     assert (found.validation, found.fixed, found.at_bounds) == (loops.names[2:], ("beta", "tau"), ())
 
 
+@pytest.mark.parametrize("from_rest", [False, True])
 @pytest.mark.parametrize("kind", MODELS, ids=KEYS)
-def test_the_gradient_is_that_of_the_cost(kind):
+def test_the_gradient_is_that_of_the_cost(kind, from_rest):
     truth = next(m for m in EXAMPLES if isinstance(m, kind))
-    problem = _Problem(kind, loops_of(truth, samples=100), {}, 1, None, 1)
+    problem = _Problem(kind, loops_of(truth, samples=100), {}, 1, from_rest, None, 1)
     generator = np.random.default_rng(0)
-    along = np.where(problem.log, np.log(np.abs(truth.values)), truth.values)
+    log = problem.log[: truth.values.size]
+    along = np.append(np.where(log, np.log(np.abs(truth.values)), truth.values), [0.3] * from_rest)
     unit = (along - problem.low) / (problem.high - problem.low) + generator.normal(0.0, 0.01, along.size)
     cost, gradient = problem.log_cost_and_gradient(unit)
     assert np.log(1e-6) < cost < np.log(10.0)
@@ -73,8 +75,8 @@ def test_the_same_seed_finds_the_same(tmp_path):
     assert read.compact == found.compact
     np.testing.assert_array_equal(read.errors, found.errors)
     assert np.isnan(found.mean_error("validation"))
+    (tmp_path / "other.json").write_text("{}")
     with pytest.raises(DataError, match="no 'loop-fit' result"):
-        (tmp_path / "other.json").write_text("{}")
         LoopFit.from_json(tmp_path / "other.json")
 
 
@@ -121,10 +123,9 @@ def test_the_published_models_on_two_measured_loops(reference_data, tmp_path):
         for name, frequency in (("1.0V_5Hz", 5.0), ("1.0V_50Hz", 50.0)):
             source, across = (arrays[f"mem1_{name}_{part}_mean"].astype(float) for part in ("vs", "vr"))
             time = np.arange(source.size) / (source.size * frequency)
-            np.savetxt(
-                tmp_path / f"{name}.csv", np.stack([time, source, source - across, across / RESISTANCE], 1), "%.9g", ",",
-                header="time_s,source_V,voltage_V,current_A", comments="",
-            )  # fmt: skip
+            columns = np.stack([time, source, source - across, across / RESISTANCE], 1)
+            header = "time_s,source_V,voltage_V,current_A"
+            np.savetxt(tmp_path / f"{name}.csv", columns, "%.9g", ",", header=header, comments="")
     loops = read_loops(tmp_path)
     mms, gmms = (fit_loops(kind, loops, generations=30, restarts=1).mean_error() for kind in (MMS, GMMS))
     assert gmms < mms < 0.06

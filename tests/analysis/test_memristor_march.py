@@ -121,13 +121,31 @@ def test_gradients_are_those_of_the_periodic_states(model):
         found = periodic_population(kind, p[None], source, frequency, RESISTANCE, np.zeros((1, 2)), 1e-14)
         return (weights[:, 0] * found.voltage[0] + weights[:, 1] * found.current[0]).sum(-1), found.state[0, :, 0]
 
-    ours = gradient(kind, values, source, frequency, RESISTANCE, total(values)[1], weights)
+    ours = gradient(kind, values, source, frequency, RESISTANCE, total(values)[1], weights)[:, :-1]
     for j in range(values.size):
         step = np.eye(values.size)[j] * 1e-5 * abs(values[j])
         difference = (total(values + step)[0] - total(values - step)[0]) / (2 * step[j])
         np.testing.assert_allclose(
             ours[:, j] * values[j], difference * values[j], atol=1e-5 * np.abs(ours * values).max()
         )
+
+
+@every_model
+def test_gradients_are_those_of_marches_from_a_given_state(model):
+    kind, values, frequency, source = type(model), model.values, np.array([1.0, 20.0]), sine(200, 2)
+    weights, start = np.random.default_rng(0).normal(size=(2, 2, 200)), np.array([0.35, 0.6])
+
+    def total(p, x):
+        found = periodic_population(kind, p[None], source, frequency, RESISTANCE, x[None], periods=1)
+        np.testing.assert_array_equal(found.state[0, :, 0], x)
+        return (weights[:, 0] * found.voltage[0] + weights[:, 1] * found.current[0]).sum(-1)
+
+    ours = gradient(kind, values, source, frequency, RESISTANCE, start, weights, periodic=False)
+    of_start = (total(values, start + 1e-6) - total(values, start - 1e-6)) / 2e-6
+    np.testing.assert_allclose(ours[:, -1], of_start, atol=1e-5 * np.abs(of_start).max())
+    step = np.eye(values.size)[-1] * 1e-5 * abs(values[-1])
+    difference = (total(values + step, start) - total(values - step, start)) / (2 * step[-1])
+    np.testing.assert_allclose(ours[:, -2], difference, rtol=1e-4)
 
 
 def test_a_population_is_its_members():

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from scipy.optimize import differential_evolution, minimize
 
 from memflux import compact
-from memflux.analysis.memristor_march import OFF, SETTLED, Population, gradient, periodic_population
+from memflux.analysis.memristor_march import OFF, PERIODS, SETTLED, Population, gradient, periodic_population
 from memflux.analysis.results import AbstractResult
 from memflux.compact import AbstractCompact, Parameter, Scale
 from memflux.errors import InvalidValue, SolveFailed, check_integer, check_names
@@ -46,6 +46,7 @@ class LoopFit(AbstractResult):
     validation: tuple[str, ...]  # those among them that the fit has not seen
     errors: Float[np.ndarray, " R"]  # L_b of each record, 1
     periods: Float[np.ndarray, " R"]  # marched to the periodic state; 0: none was reached
+    start: float | None  # state at the start of every record; None: periodic states
     series_resistance: float  # Ohm
     amplitudes: Float[np.ndarray, "2"]  # V, smallest and largest of the fitted records' sources
     frequencies: Float[np.ndarray, "2"]  # Hz, of the fitted records
@@ -62,6 +63,21 @@ class LoopFit(AbstractResult):
         """The fitted model."""
         return compact.from_dict(self.model)
 
+    def notes(self) -> list[str]:
+        """How far to trust the model, in lines: its errors, its box and what the search left at an end."""
+        low, high = self.amplitudes, self.frequencies
+        state = "in the periodic state" if self.start is None else f"from the state {self.start:.4g}"
+        parts = {"fitted": "training", "held-out": "validation"} if self.validation else {"fitted": "training"}
+        errors = ", ".join(f"{self.mean_error(which):.3g} on {name} records" for name, which in parts.items())
+        lines = [
+            f"Error L_b (NMSE of voltage and current, added): {errors}; {self.errors.max():.3g} on the worst.",
+            f"Holds for amplitudes {low[0]:.4g} to {low[1]:.4g} V and frequencies {high[0]:.4g} to {high[1]:.4g} Hz",
+            f"of a source behind {self.series_resistance:.6g} Ohm, {state}; anything else is extrapolated.",
+        ]
+        if self.at_bounds:
+            lines.append(f"At an end of their range, and so not determined: {', '.join(self.at_bounds)}.")
+        return lines
+
     def mean_error(self, which: str = "all") -> float:
         """Mean L_b over "all", "training" or "validation" records; NaN where there are none."""
         held = np.isin(self.names, self.validation)
@@ -74,8 +90,9 @@ def fit_loops(
     training: Loops,
     validation: Loops | None = None,
     fixed: Mapping[str, float] | None = None,
-    polarity: int = 1,
-    generations: int = 150,
+    polarity: int | None = None,
+    from_rest: bool = False,
+    generations: int = 80,
     restarts: int = 2,
     iterations: int = 200,
     seed: int = 0,
@@ -84,7 +101,8 @@ def fit_loops(
     """The model of `kind` whose periodic states are nearest to the loops in `training`.
 
     `restarts` global searches of at most `generations`, each followed by a local one of at most `iterations`; the best
-    is kept. `fixed` holds parameters (SI) at known values, by default at those of `usual`. The ranges of the others
+    is kept. With `from_rest` the records are no periodic states but begin in one state, which is fitted too: what a
+    simulated device does that starts from equilibrium. `polarity` None: that of `polarity_of`. `fixed` holds parameters (SI) at known values, by default at those of `usual`. The ranges of the others
     follow from the loops' voltages, currents and periods alone. Raises InvalidValue for arguments out of range,
     SolveFailed where nothing was finite.
     """
@@ -95,7 +113,8 @@ def fit_loops(
     if len(training) < 1:
         raise InvalidValue("there are no loops to fit; give at least one.")
     given = usual(kind) if fixed is None else dict(fixed)
-    problem = _Problem(kind, training, given, polarity, progress, restarts * generations)
+    sign = polarity_of(training) if polarity is None else polarity
+    problem = _Problem(kind, training, given, sign, from_rest, progress, restarts * generations)
     best, seconds = None, np.zeros(2)
     for k in range(restarts):
         began = time.perf_counter()
@@ -117,10 +136,25 @@ def usual(kind: type[AbstractCompact]) -> dict[str, float]:
     return {p.name: p.usual for p in kind.parameters() if p.usual is not None}
 
 
-def errors_of(model: AbstractCompact, loops: Loops) -> tuple[Float[np.ndarray, " R"], Int[np.ndarray, " R"]]:
-    """L_b of each record at all of its samples, and the periods that were marched to the periodic state (0: none)."""
-    found = _states(type(model), model.values[None], loops, model.polarity, np.full((1, len(loops)), OFF), SETTLED)
+def errors_of(
+    model: AbstractCompact, loops: Loops, start: float | None = None
+) -> tuple[Float[np.ndarray, " R"], Int[np.ndarray, " R"]]:
+    """L_b of each record at all of its samples, and the periods that were marched to the periodic state (0: none).
+
+    With a `start` the records are marched from that state as they are.
+    """
+    periods = PERIODS if start is None else 1
+    starts = np.full((1, len(loops)), OFF if start is None else start)
+    found = _states(type(model), model.values[None], loops, model.polarity, starts, SETTLED, periods)
     return loop_error(found.voltage[0], found.current[0], loops), found.periods[0]
+
+
+def polarity_of(loops: Loops) -> int:
+    """1 where the loops conduct better after a positive voltage than before, or as well; else -1."""
+    voltage, current = (np.concatenate([part, part[:, :1]], 1) for part in (loops.voltage, loops.current))
+    middle = 0.5 * (voltage[:, 1:] + voltage[:, :-1])
+    area = 0.5 * (current[:, 1:] + current[:, :-1]) * np.diff(voltage) * np.sign(middle)  # up minus down, either side
+    return 1 if np.sum(area.sum(1) / np.abs(area).sum(1).clip(TINY)) <= 0.0 else -1
 
 
 def scale_of(loops: Loops) -> Scale:
@@ -133,11 +167,17 @@ def scale_of(loops: Loops) -> Scale:
 
 
 def _states(
-    kind: type[AbstractCompact], values: np.ndarray, loops: Loops, sign: int, start: np.ndarray, tolerance: float
+    kind: type[AbstractCompact],
+    values: np.ndarray,
+    loops: Loops,
+    sign: int,
+    start: np.ndarray,
+    tolerance: float,
+    periods: int,
 ) -> Population:
     """Periodic states of N parameter sets under the loops' sources, turned back to the loops' polarity."""
     found = periodic_population(
-        kind, values, sign * loops.source, loops.frequency, loops.series_resistance, start, tolerance
+        kind, values, sign * loops.source, loops.frequency, loops.series_resistance, start, tolerance, periods
     )
     return found._replace(voltage=sign * found.voltage, current=sign * found.current)
 
@@ -161,6 +201,7 @@ class _Problem:
         loops: Loops,
         fixed: dict[str, float],
         polarity: int,
+        from_rest: bool,
         progress: Callable[[int, int], None] | None,
         expected: int,
     ) -> None:
@@ -171,8 +212,14 @@ class _Problem:
         if not self.free.any():
             raise InvalidValue(f"every parameter of {kind.KEY} is fixed; leave some to be fitted.")
         self.low, self.high, self.log = (part[self.free] for part in _ranges(parameters, scale_of(loops)))
+        self.from_rest = from_rest
+        if from_rest:  # the last coordinate is the state at the start
+            self.low, self.high, self.log = (
+                np.append(a, b) for a, b in ((self.low, 0), (self.high, 1), (self.log, False))
+            )
+        self.periods = 1 if from_rest else PERIODS
         self.values = np.array([fixed.get(p.name, 1.0) for p in parameters], dtype=float)
-        self.of(self.values_at(np.full(int(self.free.sum()), 0.5)))  # refuses what is fixed out of range
+        self.of(self.values_at(np.full(self.low.size, 0.5)))  # refuses what is fixed out of range
         self.coarse, self.fine = _thinned(loops, COARSE), _thinned(loops, FINE)
         self.evaluations = self.generation = 0
         self.progress, self.expected = progress, expected
@@ -184,14 +231,21 @@ class _Problem:
         """Parameters [..., P] at free coordinates [..., F]."""
         values = np.broadcast_to(self.values, (*unit.shape[:-1], self.free.size)).copy()
         along = self.low + unit * (self.high - self.low)
-        values[..., self.free] = np.where(self.log, np.exp(np.where(self.log, along, 0.0)), along)
+        values[..., self.free] = np.where(self.log, np.exp(np.where(self.log, along, 0.0)), along)[
+            ..., : self.free.sum()
+        ]
         return values
+
+    def starts_at(self, unit: np.ndarray) -> np.ndarray:
+        """State at the start of each record [..., R], or where the way to the periodic state begins."""
+        start = unit[..., -1:] if self.from_rest else np.full((*unit.shape[:-1], 1), OFF)
+        return np.repeat(start, len(self.loops), axis=-1)
 
     def costs(self, unit: np.ndarray) -> np.ndarray:
         """Mean L_b [N] at [F, N], as SciPy asks for it, on the thinned records."""
-        values = self.values_at(np.clip(unit.T, 0.0, 1.0))
-        start = np.full((len(values), len(self.coarse)), OFF)
-        found = _states(self.kind, values, self.coarse, self.polarity, start, CRUDE)
+        points = np.clip(unit.T, 0.0, 1.0)
+        values, start = self.values_at(points), self.starts_at(points)
+        found = _states(self.kind, values, self.coarse, self.polarity, start, CRUDE, self.periods)
         self.evaluations += len(values)
         errors = loop_error(found.voltage, found.current, self.coarse)
         cost = np.where(found.periods > 0, errors, REFUSED).mean(-1)
@@ -214,7 +268,7 @@ class _Problem:
     def log_cost_and_gradient(self, unit: np.ndarray) -> tuple[float, np.ndarray]:
         """Logarithm of the mean L_b, and its gradient [F]."""
         loops, values, sign = self.fine, self.values_at(unit), self.polarity
-        found = _states(self.kind, values[None], loops, sign, np.full((1, len(loops)), OFF), SETTLED)
+        found = _states(self.kind, values[None], loops, sign, self.starts_at(unit[None]), SETTLED, self.periods)
         self.evaluations += 1
         voltage, current = found.voltage[0], found.current[0]
         cost = float(loop_error(voltage, current, loops).mean())
@@ -222,16 +276,12 @@ class _Problem:
             return np.log(REFUSED if cost else TINY), np.zeros_like(unit)
         weights = sign * np.stack([_pull(voltage, loops.voltage), _pull(current, loops.current)], 1)
         slopes = gradient(
-            self.kind,
-            values,
-            sign * loops.source,
-            loops.frequency,
-            loops.series_resistance,
-            found.state[0, :, 0],
-            weights,
-        )
-        stretch = (self.high - self.low) * np.where(self.log, values[self.free], 1.0)
-        return float(np.log(cost)), slopes.mean(0)[self.free] * stretch / cost
+            self.kind, values, sign * loops.source, loops.frequency, loops.series_resistance, found.state[0, :, 0],
+            weights, not self.from_rest,
+        ).mean(0)  # fmt: skip
+        wanted = np.append(self.free, self.from_rest)
+        stretch = (self.high - self.low) * np.where(self.log, np.append(values, 1.0)[wanted], 1.0)
+        return float(np.log(cost)), slopes[wanted] * stretch / cost
 
     def refine(self, unit: np.ndarray, iterations: int) -> tuple[np.ndarray, float, str]:
         """Where a local search from `unit` ends, its mean L_b and what ended it."""
@@ -262,7 +312,9 @@ def _result(
 ) -> LoopFit:
     model, loops = problem.of(problem.values_at(unit)), problem.loops
     parts = [loops] if validation is None else [loops, validation]
-    errors, periods = (np.concatenate(part) for part in zip(*(errors_of(model, part) for part in parts), strict=True))
+    start = float(unit[-1]) if problem.from_rest else None
+    judged = [errors_of(model, part, start) for part in parts]
+    errors, periods = (np.concatenate(part) for part in zip(*judged, strict=True))
     peaks = 0.5 * np.ptp(loops.source, axis=1)
     names = np.array([p.name for p in problem.kind.parameters()])
     ends = (unit < AT_BOUND) | (unit > 1.0 - AT_BOUND)
@@ -278,7 +330,8 @@ def _result(
         amplitudes=np.array([peaks.min(), peaks.max()]),
         frequencies=np.array([loops.frequency.min(), loops.frequency.max()]),
         fixed=tuple(problem.fixed),
-        at_bounds=tuple(str(name) for name in names[problem.free][ends]),
+        start=start,
+        at_bounds=tuple(str(name) for name in names[problem.free][ends[: problem.free.sum()]]),
         status=message if not unsettled else f"{unsettled} records have no periodic state: {message}",
         evaluations=problem.evaluations,
         seconds_global=float(seconds[0]),

@@ -151,8 +151,12 @@ def _march(kind, p, source, after, step, resistance, x, states, voltages, curren
 def _settle(kind, p, source, step, resistance, start, tolerance, periods, states, voltages, currents):
     """One period that ends where it began, by safeguarded secants on x(T) - x(0); how many were marched, 0: too many.
 
-    The flow keeps the order of states, so that x(T) > x(0) has a periodic state above x(0), and else below.
+    The flow keeps the order of states, so that x(T) > x(0) has a periodic state above x(0), and else below. With
+    `periods` = 1 there is no search: the march from `start` is what is asked for.
     """
+    if periods == 1:
+        _march(kind, p, source, source[0], step, resistance, start, states, voltages, currents)
+        return 1
     low, high, x = 0.0, 1.0, start
     x_before, gain_before, known = 0.0, 0.0, False
     for count in range(1, periods + 1):
@@ -205,18 +209,18 @@ def _compiled(equations: str) -> _Kernels:
 
     @numba.njit(cache=True, nogil=True, error_model="numpy")
     @no_type_check
-    def follow(kind, p, nudges, source, step, resistance, start, weights, gradient, work):
+    def follow(kind, p, nudges, source, step, resistance, start, periodic, weights, gradient, work):
         equations  # noqa: B018
         for r in range(step.size):
-            _follow(kind, p, nudges, source[r], step[r], resistance, start[r], weights[r], gradient[r], work)
+            _follow(kind, p, nudges, source[r], step[r], resistance, start[r], periodic, weights[r], gradient[r], work)
 
     return _Kernels(march, settle, follow)
 
 
 @register_jitable
 @no_type_check
-def _follow(kind, p, nudges, source, step, resistance, start, weights, gradient, work):
-    """Derivative of a weighted sum of voltages and currents of the periodic state, which itself follows p."""
+def _follow(kind, p, nudges, source, step, resistance, start, periodic, weights, gradient, work):
+    """Derivative of a weighted sum of voltages and currents by p, which a periodic state's start follows, and by it."""
     states, voltages, currents = work[0], work[1], work[2]
     end = _march(kind, p, source, source[0], step, resistance, start + 1e-30j, states, voltages, currents)
     of_start = _weighed(voltages, currents, weights) / 1e-30
@@ -225,8 +229,9 @@ def _follow(kind, p, nudges, source, step, resistance, start, weights, gradient,
         p[j] += 1j * nudges[j]
         end = _march(kind, p, source, source[0], step, resistance, start + 0j, states, voltages, currents)
         p[j] = p[j].real
-        start_follows = end.imag / nudges[j] / slack if slack > STEADY else 0.0
+        start_follows = end.imag / nudges[j] / slack if periodic and slack > STEADY else 0.0
         gradient[j] = _weighed(voltages, currents, weights) / nudges[j] + of_start * start_follows
+    gradient[nudges.size] = of_start
 
 
 @register_jitable
@@ -331,7 +336,10 @@ def periodic_population(
     tolerance: float = SETTLED,
     periods: int = PERIODS,
 ) -> Population:
-    """`periodic` for many parameter sets at once, of polarity 1 and unchecked, on all cores: what a search calls."""
+    """`periodic` for many parameter sets at once, of polarity 1 and unchecked, on all cores: what a search calls.
+
+    With `periods` = 1 the records are marched from `start` as they are.
+    """
     step = 1.0 / (frequency * source.shape[1])
     states, voltages, currents = np.empty((3, len(values), *source.shape))
     marched = np.empty((len(values), len(source)), np.int64)
@@ -355,17 +363,21 @@ def gradient(
     series_resistance: float,
     start: Float[np.ndarray, " R"],
     weights: Float[np.ndarray, "R 2 T"],
-) -> Float[np.ndarray, "R P"]:
-    """d/dp of sum over t of weights[:, 0] v + weights[:, 1] i in the periodic states that begin at `start`."""
+    periodic: bool = True,
+) -> Float[np.ndarray, "R Q"]:
+    """Derivatives of the sum over t of weights[:, 0] v + weights[:, 1] i by the P parameters and by the start: Q = P + 1.
+
+    `start` is that of periodic states, which follow the parameters, or else of marches that begin there.
+    """
     step = 1.0 / (frequency * source.shape[1])
-    result = np.empty((len(source), len(values)))
+    result = np.empty((len(source), len(values) + 1))
     follow, place = _kernels().follow, MODELS.index(kind)
     nudges = COMPLEX_STEP * np.where(values == 0.0, 1.0, np.abs(values))
 
     def run(rows: slice) -> None:
         follow(
             place, values.astype(complex), nudges, source[rows], step[rows], series_resistance, start[rows],
-            weights[rows], result[rows], np.empty((3, source.shape[1]), complex),
+            periodic, weights[rows], result[rows], np.empty((3, source.shape[1]), complex),
         )  # fmt: skip
 
     _on_all_cores(run, len(source))
