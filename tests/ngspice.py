@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from memflux.netlist import sine_bench
+
 MAY_INSTALL = ("CI", "MEMFLUX_TEST_INSTALL")
 
 
@@ -31,28 +33,9 @@ def _install() -> None:
             pytest.skip(f"apt-get {words[0]} failed: {' '.join(done.stderr.split())[-300:]}")
 
 
-def run_sine(folder: Path, subcircuit: str, resistance: float, amplitude: float, frequency: float, periods: int):
+def run_sine(folder: Path, subcircuit: str, resistance: float, amplitude: float, frequency: float, periods: float):
     """Time, voltage and current [T] of the device of `subcircuit` behind a resistor under a sine."""
-    name = next(line.split()[1] for line in subcircuit.splitlines() if line.startswith(".subckt"))
-    (folder / "model.sp").write_text(subcircuit)
-    step = 1.0 / (4000 * frequency)
-    (folder / "deck.cir").write_text(
-        f"""a memristor behind a resistor under a sine
-.include model.sp
-Vs in 0 SIN(0 {amplitude!r} {frequency!r})
-Rs in out {resistance!r}
-X1 out 0 {name}
-.options reltol=1e-6 abstol=1e-14 vntol=1e-9
-.tran {step!r} {periods / frequency!r} 0 {step!r} uic
-.control
-set numdgt=12
-set wr_singlescale
-run
-wrdata found.txt v(in) v(out)
-.endc
-.end
-"""
-    )
+    (folder / "deck.cir").write_text(sine_bench(subcircuit, resistance, amplitude, frequency, float(periods)))
     done = subprocess.run([ngspice(), "-b", "deck.cir"], cwd=folder, capture_output=True, text=True, timeout=120)
     assert (folder / "found.txt").exists(), done.stdout + done.stderr
     time, source, device = np.loadtxt(folder / "found.txt").T

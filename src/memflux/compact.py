@@ -247,7 +247,7 @@ class MMS(AbstractCompact):
     SOURCE: ClassVar[str] = "mean metastable switch, L. Minati et al., doi 10.1016/j.chaos.2020.109990"
     EQUATIONS: ClassVar[Equations] = Equations(mms_rate, mms_current, mms_conductance)
 
-    tau: float = _looked_for("s", 1e-3, 1e3, log=True)  # s, of switching
+    tau: float = _looked_for("s", 1e-4, 1e3, log=True)  # s, of switching
     beta: float = _looked_for("1/V", 0.5, 500.0, log=True, usual=WARM)  # 1/V, q/(k T)
     v_on: float = _looked_for("V", -0.5, 2.0)  # V
     v_off: float = _looked_for("V", -2.0, 0.5)  # V
@@ -270,7 +270,7 @@ class GMMS(AbstractCompact):
     SOURCE: ClassVar[str] = "generalized metastable switch, V. Ostrovskii et al., doi 10.3390/nano12010063"
     EQUATIONS: ClassVar[Equations] = Equations(mms_rate, gmms_current, gmms_conductance)
 
-    tau: float = _looked_for("s", 1e-3, 1e3, log=True)  # s
+    tau: float = _looked_for("s", 1e-4, 1e3, log=True)  # s
     beta: float = _looked_for("1/V", 0.5, 500.0, log=True, usual=WARM)  # 1/V, q/(k T)
     v_on: float = _looked_for("V", -0.5, 2.0)  # V
     v_off: float = _looked_for("V", -2.0, 0.5)  # V

@@ -105,6 +105,34 @@ def verilog_a(model: AbstractCompact, notes: Sequence[str] = (), start: float = 
     )
 
 
+def sine_bench(subcircuit: str, resistance: float, amplitude: float, frequency: float, periods: float) -> str:
+    """A whole ngspice deck around the text of `spice`: the device behind a resistor [Ohm] under a sine [V, Hz].
+
+    `ngspice -b` leaves time, source and voltage of the device in found.txt, columns in SI.
+    """
+    name = next(line.split()[1] for line in subcircuit.splitlines() if line.startswith(".subckt"))
+    step = 1.0 / (4000.0 * frequency)  # s
+    return "\n".join(
+        [
+            "a memristor behind a resistor under a sine",
+            subcircuit,
+            f"Vs in 0 SIN(0 {amplitude!r} {frequency!r})",
+            f"Rs in out {resistance!r}",
+            f"X1 out 0 {name}",
+            ".options reltol=1e-6 abstol=1e-14 vntol=1e-9",
+            f".tran {step!r} {periods / frequency!r} 0 {step!r} uic",
+            ".control",
+            "set numdgt=12",
+            "set wr_singlescale",
+            "run",
+            "wrdata found.txt v(in) v(out)",
+            ".endc",
+            ".end",
+            "",
+        ]
+    )
+
+
 def _equations(model: AbstractCompact, state: str, voltage: str, parameter: Callable[[str], str]) -> tuple[str, str]:
     """dx/dt and i as text."""
     words = [_Words(parameter(p.name)) for p in model.parameters()]

@@ -21,7 +21,7 @@ from memflux.loops import Loops
 from memflux.waveform import Sine, Triangle, Waveform
 
 FREE = ("beta",)  # no q/(k T): the voltage of a whole device is not that of one switch
-WAVEFORMS = {"triangle": Triangle, "sine": Sine}
+WAVEFORMS: dict[str, type[Triangle] | type[Sine]] = {"triangle": Triangle, "sine": Sine}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -49,7 +49,7 @@ class DeviceFit(AbstractResult):
         others = ", ".join(f"{key} {errors['validation']:.3g}" for key, errors in self.tried.items())
         return [
             f"Fitted to {self.predictor}, of {self.device}, from rest under {self.cycles} cycles of a {self.waveform}",
-            f"with periods of {self.periods[0]:.4g} to {self.periods[1]:.4g} s (frequencies below: of the whole drive).",
+            f"with periods of {self.periods[0]:.4g} to {self.periods[1]:.4g} s; frequencies below are of whole drives.",
             *self.fit.notes(),
             f"Held-out error of all models: {others}.",
         ]
@@ -64,15 +64,16 @@ def fit_device(
     cycles: int = 2,
     points: int = 3,
     models: Sequence[str] = KEYS,
-    generations: int = 40,
+    generations: int = 80,
     seed: int = 0,
     words: tuple[str, str] = ("a device", "a predictor"),
     progress: Callable[[int, int], None] | None = None,
 ) -> DeviceFit:
     """The compact model of `device` over a box of amplitudes [V] and periods [s].
 
-    Fitted to all of `cycles` cycles of `points` by `points` drives that begin with the device at rest, geometrically spaced, and judged on those
-    between them. `words` name device and predictor in the result. Raises InvalidValue for arguments out of range, SolveFailed where the predictor fails.
+    Fitted to all of `cycles` cycles of `points` by `points` drives that begin with the device at rest, geometrically
+    spaced, and judged on those between them. `words` name device and predictor in the result. Raises InvalidValue for
+    arguments out of range, SolveFailed where the predictor fails.
     """
     points = check_integer("points", points, low=2, high=20)
     keys = [check_choice("model", key, KEYS) for key in models]

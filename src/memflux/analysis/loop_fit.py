@@ -102,9 +102,10 @@ def fit_loops(
 
     `restarts` global searches of at most `generations`, each followed by a local one of at most `iterations`; the best
     is kept. With `from_rest` the records are no periodic states but begin in one state, which is fitted too: what a
-    simulated device does that starts from equilibrium. `polarity` None: that of `polarity_of`. `fixed` holds parameters (SI) at known values, by default at those of `usual`. The ranges of the others
-    follow from the loops' voltages, currents and periods alone. Raises InvalidValue for arguments out of range,
-    SolveFailed where nothing was finite.
+    simulated device does that starts from equilibrium. `polarity` None: that of `polarity_of`. `fixed` holds
+    parameters (SI) at known values, by default at those of `usual`. The ranges of the others follow from the loops'
+    voltages, currents and periods alone. Raises InvalidValue for arguments out of range, SolveFailed where nothing
+    was finite.
     """
     generations = check_integer("generations", generations, low=1, high=100_000)
     restarts = check_integer("restarts", restarts, low=1, high=1000)

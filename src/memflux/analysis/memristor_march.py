@@ -365,7 +365,7 @@ def gradient(
     weights: Float[np.ndarray, "R 2 T"],
     periodic: bool = True,
 ) -> Float[np.ndarray, "R Q"]:
-    """Derivatives of the sum over t of weights[:, 0] v + weights[:, 1] i by the P parameters and by the start: Q = P + 1.
+    """Derivatives of the sum over t of weights[:, 0] v + weights[:, 1] i by P parameters and the start: Q = P + 1.
 
     `start` is that of periodic states, which follow the parameters, or else of marches that begin there.
     """

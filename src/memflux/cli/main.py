@@ -11,6 +11,7 @@ from memflux.cli import (
     calibrate,
     campaign,
     cluster,
+    compact,
     doctor,
     export,
     fit,
@@ -70,6 +71,7 @@ sobol.register(app)
 morris.register(app)
 pareto.register(app)
 fit.register(app)
+compact.register(app)
 metric_map.register(app)
 optimise.register(app)
 sweep.register(app)
