@@ -1,6 +1,12 @@
-"""One example of each compact model: devices of kilohms that switch within a second at 1 V."""
+"""One example of each compact model: devices of kilohms that switch within a second at 1 V; and their loops."""
 
+import numpy as np
+
+from memflux.analysis.memristor_march import periodic
 from memflux.compact import GMMS, MMS, VTEAM, IonDrift, Yakopcic
+from memflux.loops import Loops
+
+RESISTANCE = 5110.0  # Ohm
 
 EXAMPLES = (
     MMS(tau=2e-3, beta=15.0, v_on=0.27, v_off=-0.27, r_on=500.0, r_off=1500.0),
@@ -17,3 +23,17 @@ EXAMPLES = (
     ),
     IonDrift(drift=1e5, window=1.0, r_on=500.0, r_off=5000.0),
 )  # fmt: skip
+
+
+def loops_of(model, amplitudes=(0.5, 1.0, 1.0), frequencies=(2.0, 5.0, 20.0), samples=200):
+    """What the model would be measured as."""
+    source = np.outer(amplitudes, np.sin(2 * np.pi * np.arange(samples) / samples))
+    found = periodic(model, source, np.array(frequencies), RESISTANCE)
+    return Loops(
+        names=tuple(f"{a}V_{f}Hz" for a, f in zip(amplitudes, frequencies, strict=True)),
+        frequency=np.array(frequencies),
+        source=source,
+        voltage=found.voltage,
+        current=found.current,
+        series_resistance=RESISTANCE,
+    )

@@ -1,22 +1,21 @@
 """Compact models of memristors: one state x in [0, 1], its rate dx/dt = f(x, v) and the current i(x, v).
 
-x = 1 conducts best, and a positive voltage raises x (polarity = -1 turns the device around). The equations are
-plain functions of (x, v, p) with NumPy's elementary functions alone, so that one text serves arrays here, the
-compiler in `analysis.memristor_march` (real, and complex for derivatives) and the circuit languages of `netlist`.
+x = 1 conducts best, and a positive voltage raises x; polarity = -1 turns the device around. Equations are in
+`compact_equations`; here are their parameters, with units and with the ranges that a fit looks in.
 """
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple, Self, no_type_check
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
+from memflux import compact_equations as equations
+from memflux.compact_equations import Equations
 from memflux.constants import thermal_voltage
 from memflux.errors import InvalidValue, check_choice, check_integer, check_names, check_number
 
-TINY = 1e-30  # base of a power that stands for 0
 WARM = 1.0 / thermal_voltage(300.0)  # 1/V
-STEEP = 300.0  # argument of an exponential that stands for infinity
 
 
 class Parameter(NamedTuple):
@@ -55,135 +54,6 @@ class Scale(NamedTuple):
 def _looked_for(unit: str, low: float, high: float, *, log: bool = False, usual: float | None = None) -> Any:
     """A field of a model with its unit, and the range of a fit in natural units."""
     return dataclasses.field(metadata={"parameter": (unit, low, high, log, usual)})
-
-
-# What the models' equations are made of. Each is a function of scalars or arrays, real or complex.
-# Unchecked, because a compiler takes them as they are.
-
-
-@no_type_check
-def sigmoid(z):
-    """1 / (1 + exp(-z))."""
-    return 1.0 / (1.0 + np.exp(np.minimum(-z, STEEP)))
-
-
-@no_type_check
-def power(base, exponent):
-    """base**exponent of a base that counts as 0 where it is negative."""
-    return np.exp(exponent * np.log(np.maximum(base, TINY)))
-
-
-@no_type_check
-def mixed_conductance(x, r_on, r_off):
-    """G(x) of both states side by side [S]: eq. 10 of Bednarz, Garda and Galias."""
-    return x / r_on + (1.0 - x) / r_off
-
-
-@no_type_check
-def mms_rate(x, v, p):
-    """Eqs. 11-13; p = tau, beta, v_on, v_off, ..."""
-    return (sigmoid(p[1] * (v - p[2])) * (1.0 - x) - sigmoid(p[1] * (p[3] - v)) * x) / p[0]
-
-
-@no_type_check
-def mms_current(x, v, p):
-    """Eq. 10; p = ..., r_on, r_off."""
-    return mixed_conductance(x, p[4], p[5]) * v
-
-
-@no_type_check
-def mms_conductance(x, v, p):
-    """di/dv."""
-    return mixed_conductance(x, p[4], p[5]) + 0.0 * v
-
-
-@no_type_check
-def gmms_current(x, v, p):
-    """Eq. 14; p = (those of MMS), phi, alpha_f, beta_f, alpha_r, beta_r."""
-    schottky = p[7] * np.exp(np.minimum(p[8] * v, STEEP)) - p[9] * np.exp(np.minimum(-p[10] * v, STEEP))
-    return p[6] * mixed_conductance(x, p[4], p[5]) * v + (1.0 - p[6]) * schottky
-
-
-@no_type_check
-def gmms_conductance(x, v, p):
-    """di/dv."""
-    forward = p[7] * p[8] * np.exp(np.minimum(p[8] * v, STEEP))
-    reverse = p[9] * p[10] * np.exp(np.minimum(-p[10] * v, STEEP))
-    return p[6] * mixed_conductance(x, p[4], p[5]) + (1.0 - p[6]) * (forward + reverse)
-
-
-@no_type_check
-def vteam_rate(x, v, p):
-    """0 between the thresholds, a power of the excess beyond; p = k_on, k_off, v_on, v_off, a_on, a_off, w, ..."""
-    rise = p[0] * power(v / p[2] - 1.0, p[4]) * (1.0 - power(x, 2.0 * p[6]))
-    fall = p[1] * power(v / p[3] - 1.0, p[5]) * (1.0 - power(1.0 - x, 2.0 * p[6]))
-    return rise - fall
-
-
-@no_type_check
-def vteam_current(x, v, p):
-    """A resistance linear in the state; p = ..., r_on, r_off."""
-    return v / (p[7] * x + p[8] * (1.0 - x))
-
-
-@no_type_check
-def vteam_conductance(x, v, p):
-    """di/dv."""
-    return 1.0 / (p[7] * x + p[8] * (1.0 - x)) + 0.0 * v
-
-
-@no_type_check
-def yakopcic_rate(x, v, p):
-    """g(v) f(x) of the paper, with the branches as maxima; p = A_p, A_n, V_p, V_n, alpha_p, alpha_n, x_p, x_n, ..."""
-    up = p[0] * np.maximum(np.exp(np.minimum(v, STEEP)) - np.exp(p[2]), 0.0)
-    down = p[1] * np.maximum(np.exp(np.minimum(-v, STEEP)) - np.exp(p[3]), 0.0)
-    over, under = np.maximum(x - p[6], 0.0), np.maximum(1.0 - p[7] - x, 0.0)
-    damped = np.exp(-p[4] * over) * (1.0 - over / (1.0 - p[6]))
-    return up * damped - down * np.exp(-p[5] * under) * (1.0 - under / (1.0 - p[7]))
-
-
-@no_type_check
-def yakopcic_current(x, v, p):
-    """A hyperbolic sine with an amplitude for either sign; p = ..., a_1, a_2, b."""
-    forward, reverse = np.minimum(np.maximum(p[10] * v, 0.0), STEEP), np.minimum(np.maximum(-p[10] * v, 0.0), STEEP)
-    return x * (p[8] * np.sinh(forward) - p[9] * np.sinh(reverse))
-
-
-@no_type_check
-def yakopcic_conductance(x, v, p):
-    """di/dv: that of the reverse branch at 0 V."""
-    forward, reverse = np.minimum(np.maximum(p[10] * v, 0.0), STEEP), np.minimum(np.maximum(-p[10] * v, 0.0), STEEP)
-    ahead = forward / (forward + reverse + TINY)  # 1 in forward, 0 in reverse
-    return x * p[10] * (p[8] * ahead * np.cosh(forward) + p[9] * (1.0 - ahead) * np.cosh(reverse))
-
-
-@no_type_check
-def drift_rate(x, v, p):
-    """Proportional to the current, which the window stops at either end; p = drift, w, r_on, r_off."""
-    current = drift_current(x, v, p)
-    rise = np.maximum(current, 0.0) * (1.0 - power(x, 2.0 * p[1]))
-    fall = np.maximum(-current, 0.0) * (1.0 - power(1.0 - x, 2.0 * p[1]))
-    return p[0] * (rise - fall)
-
-
-@no_type_check
-def drift_current(x, v, p):
-    """Two resistances in series."""
-    return v / (p[2] * x + p[3] * (1.0 - x))
-
-
-@no_type_check
-def drift_conductance(x, v, p):
-    """di/dv."""
-    return 1.0 / (p[2] * x + p[3] * (1.0 - x)) + 0.0 * v
-
-
-class Equations(NamedTuple):
-    """f(x, v, p) [1/s], i(x, v, p) [A] and di/dv [S] of a model whose parameters are the sequence p."""
-
-    rate: Any
-    current: Any
-    conductance: Any
 
 
 class AbstractCompact:
@@ -245,7 +115,7 @@ class MMS(AbstractCompact):
 
     KEY: ClassVar[str] = "mms"
     SOURCE: ClassVar[str] = "mean metastable switch, L. Minati et al., doi 10.1016/j.chaos.2020.109990"
-    EQUATIONS: ClassVar[Equations] = Equations(mms_rate, mms_current, mms_conductance)
+    EQUATIONS: ClassVar[Equations] = equations.MMS
 
     tau: float = _looked_for("s", 1e-4, 1e3, log=True)  # s, of switching
     beta: float = _looked_for("1/V", 0.5, 500.0, log=True, usual=WARM)  # 1/V, q/(k T)
@@ -268,7 +138,7 @@ class GMMS(AbstractCompact):
 
     KEY: ClassVar[str] = "gmms"
     SOURCE: ClassVar[str] = "generalized metastable switch, V. Ostrovskii et al., doi 10.3390/nano12010063"
-    EQUATIONS: ClassVar[Equations] = Equations(mms_rate, gmms_current, gmms_conductance)
+    EQUATIONS: ClassVar[Equations] = equations.GMMS
 
     tau: float = _looked_for("s", 1e-4, 1e3, log=True)  # s
     beta: float = _looked_for("1/V", 0.5, 500.0, log=True, usual=WARM)  # 1/V, q/(k T)
@@ -297,7 +167,7 @@ class VTEAM(AbstractCompact):
 
     KEY: ClassVar[str] = "vteam"
     SOURCE: ClassVar[str] = "VTEAM, S. Kvatinsky et al., doi 10.1109/TCSII.2015.2433536"
-    EQUATIONS: ClassVar[Equations] = Equations(vteam_rate, vteam_current, vteam_conductance)
+    EQUATIONS: ClassVar[Equations] = equations.VTEAM
 
     k_on: float = _looked_for("1/s", 1e-4, 1e6, log=True)  # 1/s
     k_off: float = _looked_for("1/s", 1e-4, 1e6, log=True)  # 1/s
@@ -325,7 +195,7 @@ class Yakopcic(AbstractCompact):
 
     KEY: ClassVar[str] = "yakopcic"
     SOURCE: ClassVar[str] = "C. Yakopcic et al., doi 10.1109/LED.2011.2163292"
-    EQUATIONS: ClassVar[Equations] = Equations(yakopcic_rate, yakopcic_current, yakopcic_conductance)
+    EQUATIONS: ClassVar[Equations] = equations.YAKOPCIC
 
     magnitude_p: float = _looked_for("1/s", 1e-5, 1e5, log=True)  # 1/s, A_p
     magnitude_n: float = _looked_for("1/s", 1e-5, 1e5, log=True)  # 1/s, A_n
@@ -355,7 +225,7 @@ class IonDrift(AbstractCompact):
 
     KEY: ClassVar[str] = "ion-drift"
     SOURCE: ClassVar[str] = "linear ion drift, D. B. Strukov et al., doi 10.1038/nature06932"
-    EQUATIONS: ClassVar[Equations] = Equations(drift_rate, drift_current, drift_conductance)
+    EQUATIONS: ClassVar[Equations] = equations.ION_DRIFT
 
     drift: float = _looked_for("1/C", 1e-4, 1e5, log=True)  # 1/C
     window: float = _looked_for("1", 0.25, 10.0, log=True)  # 1

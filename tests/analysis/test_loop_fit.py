@@ -5,28 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from memflux.analysis.loop_fit import LoopFit, _Problem, _thinned, errors_of, fit_loops, scale_of, usual
-from memflux.analysis.memristor_march import periodic
-from memflux.compact import GMMS, KEYS, MMS, MODELS, IonDrift
+from memflux.analysis.loop_fit import LoopFit, errors_of, fit_loops
+from memflux.compact import GMMS, KEYS, MMS, IonDrift
 from memflux.errors import DataError, InvalidValue
-from memflux.loops import Loops, read_loops
-from memristors import EXAMPLES
-
-RESISTANCE = 5110.0
-
-
-def loops_of(model, amplitudes=(0.5, 1.0, 1.0), frequencies=(2.0, 5.0, 20.0), samples=200):
-    """What the model would be measured as."""
-    source = np.outer(amplitudes, np.sin(2 * np.pi * np.arange(samples) / samples))
-    found = periodic(model, source, np.array(frequencies), RESISTANCE)
-    return Loops(
-        names=tuple(f"{a}V_{f}Hz" for a, f in zip(amplitudes, frequencies, strict=True)),
-        frequency=np.array(frequencies),
-        source=source,
-        voltage=found.voltage,
-        current=found.current,
-        series_resistance=RESISTANCE,
-    )
+from memflux.loops import read_loops
+from memristors import EXAMPLES, RESISTANCE, loops_of
 
 
 @pytest.mark.parametrize("model", EXAMPLES, ids=KEYS)
@@ -49,23 +32,6 @@ def test_a_fit_finds_the_device_that_made_the_loops(polarity):
     assert (found.validation, found.fixed, found.at_bounds) == (loops.names[2:], ("beta", "tau"), ())
 
 
-@pytest.mark.parametrize("from_rest", [False, True])
-@pytest.mark.parametrize("kind", MODELS, ids=KEYS)
-def test_the_gradient_is_that_of_the_cost(kind, from_rest):
-    truth = next(m for m in EXAMPLES if isinstance(m, kind))
-    problem = _Problem(kind, loops_of(truth, samples=100), {}, 1, from_rest, None, 1)
-    generator = np.random.default_rng(0)
-    log = problem.log[: truth.values.size]
-    along = np.append(np.where(log, np.log(np.abs(truth.values)), truth.values), [0.3] * from_rest)
-    unit = (along - problem.low) / (problem.high - problem.low) + generator.normal(0.0, 0.01, along.size)
-    cost, gradient = problem.log_cost_and_gradient(unit)
-    assert np.log(1e-6) < cost < np.log(10.0)
-    direction = generator.normal(size=unit.size)
-    step = 1e-6 * direction
-    ends = [problem.log_cost_and_gradient(unit + sign * step)[0] for sign in (1, -1)]
-    assert gradient @ direction == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-4)
-
-
 def test_the_same_seed_finds_the_same(tmp_path):
     loops = loops_of(EXAMPLES[4])
     found, again = (fit_loops(IonDrift, loops, generations=3, restarts=1, iterations=3, seed=5) for _ in range(2))
@@ -78,19 +44,6 @@ def test_the_same_seed_finds_the_same(tmp_path):
     (tmp_path / "other.json").write_text("{}")
     with pytest.raises(DataError, match="no 'loop-fit' result"):
         LoopFit.from_json(tmp_path / "other.json")
-
-
-def test_what_is_usually_held():
-    assert usual(GMMS) == {"beta": pytest.approx(38.68, rel=1e-3), "phi": 0.5}
-    assert usual(IonDrift) == {}
-
-
-def test_loops_are_thinned_evenly():
-    loops = loops_of(EXAMPLES[0], samples=200)
-    assert _thinned(loops, 125).source.shape == (3, 200)
-    assert _thinned(loops, 100).source.shape == (3, 100)
-    assert _thinned(loops, 500).source.shape == (3, 200)
-    assert scale_of(loops).volt == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(

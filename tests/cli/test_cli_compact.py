@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from memristors import EXAMPLES
 from typer.testing import CliRunner
 
 from memflux.analysis.memristor_march import periodic
@@ -12,6 +11,7 @@ from memflux.cli import compact as command
 from memflux.cli.main import app
 from memflux.errors import DataError, InvalidValue
 from memflux.stand_in import StandIn
+from memristors import EXAMPLES
 
 RUNNER = CliRunner()
 RESISTANCE = 1000.0

@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from memflux.analysis.loop_fit import LoopFit, fit_loops, usual
+from memflux.analysis.loop_cost import usual
+from memflux.analysis.loop_fit import LoopFit, fit_loops
 from memflux.analysis.results import AbstractResult
 from memflux.compact import KEYS, model_class
 from memflux.contracts import Predictor

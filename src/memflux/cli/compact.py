@@ -41,7 +41,8 @@ def fit(
 
     Example: memflux compact fit records --model mms --validate 1.5V_5Hz --validate 1.0V_1Hz --out fit.json
     """
-    from memflux.analysis.loop_fit import fit_loops, usual
+    from memflux.analysis.loop_cost import usual
+    from memflux.analysis.loop_fit import fit_loops
     from memflux.compact import model_class
     from memflux.loops import read_loops
 
