@@ -14,6 +14,7 @@ from memflux.metrics import (
     on_off_ratio,
     reset_voltage,
     set_voltage,
+    sweep_currents,
     symmetry,
 )
 from memflux.traces import Trace, Traces
@@ -101,6 +102,14 @@ def test_the_cycle_and_the_voltage_can_be_chosen():
     assert on_off_ratio(t, voltage=2.3)[0] == pytest.approx(0.75)
     with pytest.raises(InvalidValue, match="cycle = 2 is out of range; give 0 to 1, or -1"):
         on_off_ratio(t, cycle=2)
+
+
+def test_sweep_currents_are_those_of_the_on_off_ratio():
+    current = VOLTAGE * np.where(RISING, 3.0, 1.0)
+    up, down = sweep_currents(traces_of(current, VOLTAGE), 5.0)
+    np.testing.assert_allclose(up / down, [3.0, 1.0])
+    np.testing.assert_allclose(down, [5.0, 5.0])
+    assert np.isnan(sweep_currents(traces_of(current), 100.0)).all()
 
 
 def test_a_small_sweep_has_no_on_off_ratio_and_one_warning():

@@ -105,6 +105,16 @@ def on_off_ratio(traces: Trace | Traces, voltage: float = 5.0, cycle: int = -1) 
     return _like(traces, np.where(total > 0, on / np.where(total > 0, total, 1.0), np.nan))
 
 
+def sweep_currents(traces: Trace | Traces, voltage: float, cycle: int = -1) -> tuple[np.ndarray, np.ndarray]:
+    """|I| [A], [B], where the up-sweep of one cycle passes `voltage` [V], and where the way down from the maximum does.
+
+    A Trace is a batch of one. NaN, without a warning, where the drive does not reach `voltage` and in rows that failed.
+    """
+    level = check_number("voltage", voltage, low=1e-9, high=1e4, unit="V")
+    part = _cycle(traces, cycle)
+    return _passing(part, level, up=True), _passing(part, level, up=False)
+
+
 def nonlinearity(
     traces: Trace | Traces, voltage: float = 5.0, cycle: int = -1, down: bool = False
 ) -> float | np.ndarray:

@@ -12,6 +12,7 @@ from memflux.cli import (
     campaign,
     cluster,
     compact,
+    crossbar,
     doctor,
     export,
     fit,
@@ -75,6 +76,7 @@ compact.register(app)
 metric_map.register(app)
 optimise.register(app)
 sweep.register(app)
+crossbar.register(app)
 ask.register(app)
 report.register(app)
 
