@@ -147,7 +147,7 @@ def in_ngspice(quick: bool) -> Iterator[Row]:
     for kind in MODELS:
         fitted = _fitted(kind.KEY, quick)
         with tempfile.TemporaryDirectory() as folder:
-            deck = sine_bench(spice(fitted.compact, fitted.notes()), resistance, 1.0, frequency, periods)
+            deck = sine_bench(spice(fitted.compact, fitted.notes()), resistance, 1.0, frequency, float(periods), 20_000)
             (Path(folder) / "deck.cir").write_text(deck)
             subprocess.run(["ngspice", "-b", "deck.cir"], cwd=folder, capture_output=True, timeout=300, check=False)
             theirs, source, device = np.loadtxt(Path(folder) / "found.txt").T

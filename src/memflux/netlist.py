@@ -105,13 +105,15 @@ def verilog_a(model: AbstractCompact, notes: Sequence[str] = (), start: float = 
     )
 
 
-def sine_bench(subcircuit: str, resistance: float, amplitude: float, frequency: float, periods: float) -> str:
+def sine_bench(
+    subcircuit: str, resistance: float, amplitude: float, frequency: float, periods: float, steps: int = 4000
+) -> str:
     """A whole ngspice deck around the text of `spice`: the device behind a resistor [Ohm] under a sine [V, Hz].
 
-    `ngspice -b` leaves time, source and voltage of the device in found.txt, columns in SI.
+    A period takes at least `steps` steps. `ngspice -b` leaves time, source and voltage of the device in found.txt, columns in SI.
     """
     name = next(line.split()[1] for line in subcircuit.splitlines() if line.startswith(".subckt"))
-    step = 1.0 / (4000.0 * frequency)  # s
+    step = 1.0 / (steps * frequency)  # s
     return "\n".join(
         [
             "a memristor behind a resistor under a sine",

@@ -53,11 +53,21 @@ def test_the_model_behind_a_predictor_is_found_and_chosen(tmp_path):
 
 def test_loops_are_all_that_the_predictor_says():
     drive = Triangle(amplitude=np.array([5.0, 10.0]), period=np.array([8.0, 4.0]), cycles=2)
-    loops = loops_of(StandIn(samples=40), DEVICE, drive)
+    loops, outside = loops_of(StandIn(samples=40), DEVICE, drive)
+    assert outside == 0  # or unknown
     assert loops.source.shape == (2, 80)
     np.testing.assert_allclose(loops.frequency, [0.0625, 0.125])
     traces = StandIn(samples=40)(Devices.repeat(DEVICE, 2), drive)
     np.testing.assert_array_equal(loops.current, traces.current[:, :-1])
+
+
+def test_a_predictor_that_extrapolates_is_told():
+    def far(devices, drive):
+        return dataclasses.replace(Compact()(devices, drive), inside=np.zeros(len(devices), bool))
+
+    found = fit_device(far, DEVICE, (0.3, 1.0), (0.1, 1.0), points=2, models=("ion-drift",), generations=2)
+    assert found.outside == 5
+    assert "The predictor extrapolated for 5 of the drives." in found.notes()
 
 
 def test_a_predictor_that_fails_is_told():

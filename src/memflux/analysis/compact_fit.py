@@ -39,6 +39,7 @@ class DeviceFit(AbstractResult):
     tried: dict[str, dict[str, float]]  # model -> mean L_b on "training" and "validation" drives
     periods: tuple[float, float]  # s, shortest and longest that were fitted
     cycles: int  # of each drive
+    outside: int  # drives for which the predictor said that it extrapolates
 
     @property
     def fit(self) -> LoopFit:
@@ -48,11 +49,13 @@ class DeviceFit(AbstractResult):
     def notes(self) -> list[str]:
         """How far to trust the model, in lines."""
         others = ", ".join(f"{key} {errors['validation']:.3g}" for key, errors in self.tried.items())
+        doubts = [f"The predictor extrapolated for {self.outside} of the drives."] * (self.outside > 0)
         return [
             f"Fitted to {self.predictor}, of {self.device}, from rest under {self.cycles} cycles of a {self.waveform}",
             f"with periods of {self.periods[0]:.4g} to {self.periods[1]:.4g} s; frequencies below are of whole drives.",
             *self.fit.notes(),
             f"Held-out error of all models: {others}.",
+            *doubts,
         ]
 
 
@@ -86,8 +89,8 @@ def fit_device(
     between = [np.sqrt(grid[1:] * grid[:-1]) if grid.size > 1 else grid for grid in grids]
     if all(grid.size == 1 for grid in grids):
         raise InvalidValue("amplitudes and periods are one drive alone; give a range of either, to judge the model by.")
-    training = loops_of(predict, device, _drive(kind, grids, cycles))
-    validation = loops_of(predict, device, _drive(kind, between, cycles))
+    training, far = loops_of(predict, device, _drive(kind, grids, cycles))
+    validation, far_between = loops_of(predict, device, _drive(kind, between, cycles))
     fits: dict[str, LoopFit] = {}
     for k, key in enumerate(keys):
         model = model_class(key)
@@ -106,13 +109,14 @@ def fit_device(
         tried={key: {w: fit.mean_error(w) for w in ("training", "validation")} for key, fit in fits.items()},
         periods=_ends("periods", periods, "s"),
         cycles=cycles,
+        outside=far + far_between,
     )
 
 
-def loops_of(predict: Predictor, device: Device, drive: Waveform) -> Loops:
+def loops_of(predict: Predictor, device: Device, drive: Waveform) -> tuple[Loops, int]:
     """Everything the predictor says of the device under a batch of drives, as records that begin at rest.
 
-    Raises SolveFailed where the predictor fails for one.
+    And for how many of them it extrapolates, where it knows. Raises SolveFailed where the predictor fails for one.
     """
     traces = predict(Devices.repeat(device, len(drive)), drive)
     if not traces.ok.all():
@@ -120,7 +124,7 @@ def loops_of(predict: Predictor, device: Device, drive: Waveform) -> Loops:
         raise SolveFailed(f"drive {row + 1} of {len(drive)} failed: {traces.status[row]}")
     voltage, current = (np.ascontiguousarray(part[:, :-1], dtype=float) for part in (traces.voltage, traces.current))
     tops = np.abs(voltage).max(1)
-    return Loops(
+    loops = Loops(
         names=tuple(f"{top:.4g} V, {period:.4g} s" for top, period in zip(tops, traces.period, strict=True)),
         frequency=1.0 / (traces.cycles * traces.period),  # one record is the whole drive
         source=voltage,
@@ -128,6 +132,7 @@ def loops_of(predict: Predictor, device: Device, drive: Waveform) -> Loops:
         current=current,
         series_resistance=0.0,
     )
+    return loops, 0 if traces.inside is None else int(np.sum(~traces.inside))
 
 
 def _ends(name: str, ends: tuple[float, float], unit: str) -> tuple[float, float]:

@@ -100,6 +100,8 @@ def device(
     table = _table(found.fit) | {
         f"held-out L_b, {key}": f"{errors['validation']:.4g}" for key, errors in found.tried.items()
     }
+    if found.outside:
+        table["drives that the predictor extrapolated for"] = found.outside
     finish(found, out, as_json, table, f"compact model of {about}")
 
 
@@ -132,13 +134,12 @@ def _held(usually: dict[str, float], fixed: list[str], free: list[str]) -> dict[
         raise InvalidValue(f"--free {unknown[0]} is fitted anyway; leave it out, or give one of {', '.join(usually)}.")
     held = {name: value for name, value in usually.items() if name not in free}
     for text in fixed:
-        name, equals, number = text.partition("=")
+        name, _, number = text.partition("=")
         try:
-            held[name] = check_number(name, float(number), low=-1e300, high=1e300)
+            value = float(number)
         except ValueError:
-            equals = ""
-        if not equals:
-            raise InvalidValue(f"--fix {text!r} is not PARAMETER=VALUE; write for example --fix beta=38.7.")
+            raise InvalidValue(f"--fix {text!r} is not PARAMETER=VALUE; write for example --fix beta=38.7.") from None
+        held[name] = check_number(name, value, low=-1e300, high=1e300)
     return held
 
 
