@@ -110,7 +110,8 @@ def sine_bench(
 ) -> str:
     """A whole ngspice deck around the text of `spice`: the device behind a resistor [Ohm] under a sine [V, Hz].
 
-    A period takes at least `steps` steps. `ngspice -b` leaves time, source and voltage of the device in found.txt, columns in SI.
+    A period takes at least `steps` steps. `ngspice -b` leaves time, source and voltage of the device in found.txt,
+    columns in SI.
     """
     name = next(line.split()[1] for line in subcircuit.splitlines() if line.startswith(".subckt"))
     step = 1.0 / (steps * frequency)  # s
