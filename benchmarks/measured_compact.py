@@ -151,7 +151,7 @@ def in_ngspice(quick: bool) -> Iterator[Row]:
             (Path(folder) / "deck.cir").write_text(deck)
             subprocess.run(["ngspice", "-b", "deck.cir"], cwd=folder, capture_output=True, timeout=300, check=False)
             theirs, source, device = np.loadtxt(Path(folder) / "found.txt").T
-        step = 1.0 / (20_000 * frequency)
+        step = 1.0 / (200_000 * frequency)
         ours = step * np.arange(int(periods / (frequency * step)) + 1)
         mine = march(fitted.compact, np.sin(2 * np.pi * frequency * ours)[None], step, resistance, 0.0).current[0]
         off = np.interp(ours, theirs, (source - device) / resistance) - mine
