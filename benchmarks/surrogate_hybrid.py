@@ -19,11 +19,11 @@ import torch
 import harness
 from harness import Row
 from memflux import Space
-from memflux.compact import CompactModel
 from memflux.dataset import Dataset
 from memflux.device import Devices
 from memflux.metrics import nmae
 from memflux.solvers.solver import Solver
+from memflux.stand_in import StandIn
 from memflux.traces import Traces
 from memflux.training.data import split
 from memflux.training.hybrid import HybridConfig
@@ -64,7 +64,7 @@ def curves(quick: bool) -> Curves:
     devices, drive = SPACE.sample(count, seed=0)
     folder = DATASETS / "16d"
     if quick:
-        traces, source = CompactModel(samples=SAMPLES)(devices, drive), "compact model"
+        traces, source = StandIn(samples=SAMPLES)(devices, drive), "compact model"
     elif folder.is_dir() and len(dataset := Dataset.open(folder)) >= count:
         assert np.array_equal(dataset.index[:count], np.arange(count)), f"{folder} is not whole"
         devices, drive, traces = dataset.devices[:count], dataset.drive[:count], dataset.traces[:count]

@@ -4,10 +4,10 @@ import dataclasses
 
 import numpy as np
 
-from memflux.compact import CompactModel
 from memflux.contracts import CurveCost
 from memflux.device import Devices
 from memflux.space import Space
+from memflux.stand_in import StandIn
 from memflux.traces import Traces
 from memflux.waveform import Triangle, Waveform
 
@@ -19,7 +19,7 @@ TOKEN = "a-token-for-tests-only"
 class CompactServed:
     """What `endpoint.Served` asks for; `inside` as a surrogate would say it."""
 
-    model: CompactModel = dataclasses.field(default_factory=lambda: CompactModel(samples=40))
+    model: StandIn = dataclasses.field(default_factory=lambda: StandIn(samples=40))
     space: Space = dataclasses.field(default_factory=lambda: Space.preset(NAME))
     drive: Waveform = dataclasses.field(default_factory=lambda: Triangle(amplitude=10.0, period=8.0, cycles=2))
     cycles: int = 2

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from memflux.compact import CompactModel
 from memflux.contracts import CurveCost, Differentiable, Predictor, finite_difference_gradient
 from memflux.device import Devices
 from memflux.errors import InvalidValue
 from memflux.solvers.solver import Solver
 from memflux.space import Space
+from memflux.stand_in import StandIn
 
 PREDICTORS = {
-    "compact": CompactModel(samples=16),
+    "compact": StandIn(samples=16),
     "solver": Solver(control="fast", engine="compiled", samples=16),
 }
 
@@ -60,7 +60,7 @@ def test_gradients_follow_the_cost(predict):
 
 def test_gradients_with_respect_to_the_drive():
     devices, drive = Space.preset("9d").sample(2, seed=2)
-    model = CompactModel(samples=16)
+    model = StandIn(samples=16)
     cost = CurveCost(kind="curve", target=model(devices, drive).cycle().current[1])
     value, gradient = finite_difference_gradient(model, devices, drive, cost, ("amplitude", "period"))
     assert gradient.shape == (2, 2)
@@ -112,7 +112,7 @@ def test_a_current_of_one_ampere_costs_something_finite():
 
 def test_gradients_with_respect_to_a_vacancy_density():
     devices, drive = Space.preset("5d-parametric").sample(2, seed=1)
-    cost = CurveCost(kind="curve", target=CompactModel(samples=16)(devices, drive).current[0, -17:])
+    cost = CurveCost(kind="curve", target=StandIn(samples=16)(devices, drive).current[0, -17:])
     given = devices.replace(mean_vacancy_density=2e24)
     _, gradient = finite_difference_gradient(PREDICTORS["compact"], given, drive, cost, ("mean_vacancy_density",))
     assert np.isfinite(gradient).all()

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memflux.compact import CompactModel
 from memflux.dataset import Dataset, summarise, verify
 from memflux.device import FIELDS
 from memflux.errors import DataError, InvalidValue
 from memflux.folder import Folder
 from memflux.shards import list_shards, write_shard
 from memflux.space import PRESETS, Space
+from memflux.stand_in import StandIn
 from memflux.traces import STATUS_CLASSES
 
 floats = st.floats(allow_nan=True, allow_infinity=True, width=64)
@@ -26,7 +26,7 @@ def data(draw):
     space = Space.preset(draw(st.sampled_from(sorted(PRESETS))))
     count = draw(st.integers(1, 9))
     devices, drive = space.sample(count, seed=draw(st.integers(0, 2**63 - 1)))
-    traces = CompactModel(samples=4)(devices, drive)
+    traces = StandIn(samples=4)(devices, drive)
     current = draw(st.lists(floats, min_size=traces.current.size, max_size=traces.current.size))
     traces = dataclasses.replace(
         traces,
@@ -71,7 +71,7 @@ def made(tmp_path):
     """A folder with 20 compact devices in shards of 8."""
     space = Space.preset("9d")
     devices, drive = space.sample(20, seed=1)
-    traces = CompactModel(samples=16)(devices, drive)
+    traces = StandIn(samples=16)(devices, drive)
     Dataset.write(tmp_path / "d", devices=devices, drive=drive, traces=traces, space=space, shard_size=8)
     return tmp_path / "d"
 
@@ -144,7 +144,7 @@ def test_rows_that_are_there_twice_are_refused(made):
 
 def test_one_drive_for_all_stays_one(tmp_path):
     devices, drive = Space.preset("5d-parametric").sample(3, seed=0)
-    Dataset.write(tmp_path, devices=devices, drive=drive, traces=CompactModel(samples=8)(devices, drive))
+    Dataset.write(tmp_path, devices=devices, drive=drive, traces=StandIn(samples=8)(devices, drive))
     assert Dataset.open(tmp_path).drive.batch is None
 
 

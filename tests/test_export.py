@@ -19,7 +19,6 @@ import xarray
 from pyarrow import csv
 
 from memflux import export as module
-from memflux.compact import CompactModel
 from memflux.dataset import Dataset
 from memflux.errors import DataError, InvalidValue, MissingDependency
 from memflux.export import export
@@ -27,6 +26,7 @@ from memflux.folder import Folder
 from memflux.rows import Method
 from memflux.shards import Manifest, list_shards
 from memflux.space import Space
+from memflux.stand_in import StandIn
 
 COUNT = 13
 SENTENCE = 'it said "no", then\nstopped, 50 µs on'
@@ -38,7 +38,7 @@ def folder(tmp_path):
     devices, drive = Space.preset("9d").sample(COUNT, seed=1)
     devices = devices.replace(image_force_permittivity=np.where(np.arange(COUNT) % 2, 4.0, np.nan))
     devices = devices.replace(barrier_lowering=np.arange(COUNT) % 3 > 0)
-    traces = CompactModel(samples=8)(devices, drive)
+    traces = StandIn(samples=8)(devices, drive)
     current, kinds, status = traces.current.copy(), traces.status_class.copy(), traces.status.copy()
     current[2, 9:], kinds[2], status[2] = np.nan, "diverged", SENTENCE
     current[7], kinds[7], status[7] = np.nan, "crashed", "the worker died"
@@ -239,7 +239,7 @@ def test_what_cannot_be_read_or_written_is_a_sentence(folder, tmp_path):
 def long_folder(tmp_path_factory):
     """Rows with 4 MB of text in small shards: more than HDF5 keeps of a file in its cache of metadata."""
     devices, drive = Space.preset("9d").sample(1300, seed=1)
-    traces = CompactModel(samples=8)(devices, drive)
+    traces = StandIn(samples=8)(devices, drive)
     status = np.array([f"{k} " + "x" * 3000 for k in range(len(devices))])
     traces = dataclasses.replace(traces, status_class=np.full(len(devices), "diverged"), status=status)
     url = tmp_path_factory.mktemp("long") / "data"

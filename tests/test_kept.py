@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from memflux import kept as kept_file
-from memflux.compact import CompactModel
 from memflux.dataset import Dataset, verify
 from memflux.errors import DataError, InvalidValue
 from memflux.folder import Folder
@@ -15,6 +14,7 @@ from memflux.kept import Kept
 from memflux.rows import Method, drive_family, rows_of
 from memflux.shards import list_shards
 from memflux.space import Space
+from memflux.stand_in import StandIn
 
 SPACE = Space.preset("5d-parametric")
 SAMPLES = 8
@@ -24,7 +24,7 @@ METHOD = Method(engine="compact", solver_version="1")
 def rows_from(count, seed=0, samples=SAMPLES, method=METHOD):
     """Rows of the compact model, all with the same index."""
     devices, drive = SPACE.sample(count, seed=seed)
-    return rows_of(np.zeros(count, int), devices, drive, CompactModel(samples=samples)(devices, drive), method)
+    return rows_of(np.zeros(count, int), devices, drive, StandIn(samples=samples)(devices, drive), method)
 
 
 def begin(url, **changed):
@@ -75,7 +75,7 @@ def test_no_device_is_there_twice(tmp_path, small_shards):
 
 def test_a_row_is_that_of_a_campaign_with_the_same_method(tmp_path):
     devices, drive = SPACE.sample(3, seed=0)
-    traces = CompactModel(samples=SAMPLES)(devices, drive)
+    traces = StandIn(samples=SAMPLES)(devices, drive)
     made = Dataset.write(tmp_path / "made", devices=devices, drive=drive, traces=traces, space=SPACE, method=METHOD)
     begin(tmp_path / "kept").add(rows_from(3))
     assert Dataset.open(tmp_path / "kept").content_hash == made.content_hash
@@ -137,7 +137,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path, changed, sentence):
 
 def test_a_campaign_is_no_such_folder(tmp_path):
     devices, drive = SPACE.sample(3, seed=0)
-    traces = CompactModel(samples=SAMPLES)(devices, drive)
+    traces = StandIn(samples=SAMPLES)(devices, drive)
     Dataset.write(tmp_path, devices=devices, drive=drive, traces=traces, space=SPACE, method=METHOD)
     with pytest.raises(InvalidValue, match=r"holds a data set of recipe = \{\}"):
         begin(tmp_path)

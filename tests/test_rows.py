@@ -7,11 +7,11 @@ import pyarrow as pa
 import pytest
 
 from memflux import waveform
-from memflux.compact import CompactModel
 from memflux.device import FIELDS
 from memflux.errors import DataError, InvalidValue
 from memflux.rows import Method, Rows, build_drive, drive_columns, drive_family, keys_of, rows_of
 from memflux.space import Space
+from memflux.stand_in import StandIn
 from memflux.traces import History
 
 METHOD = Method(engine="compact")
@@ -19,7 +19,7 @@ METHOD = Method(engine="compact")
 
 def rows_from(space="9d", count=5):
     devices, drive = Space.preset(space).sample(count, seed=3)
-    return rows_of(np.arange(count), devices, drive, CompactModel(samples=8)(devices, drive), METHOD)
+    return rows_of(np.arange(count), devices, drive, StandIn(samples=8)(devices, drive), METHOD)
 
 
 def keyed(rows):
@@ -103,7 +103,7 @@ def test_content_resolves_fields_that_follow():
 
 def test_a_key_is_the_address_of_device_drive_samples_and_method():
     devices, drive = Space.preset("5d-parametric").sample(3, seed=3)
-    traces = CompactModel(samples=8)(devices, drive)
+    traces = StandIn(samples=8)(devices, drive)
     one = rows_of(np.arange(3), devices, drive, traces, METHOD)
     assert len(set(one.key)) == 3
     assert {len(key) for key in one.key} == {32}
@@ -112,7 +112,7 @@ def test_a_key_is_the_address_of_device_drive_samples_and_method():
     for change in ({"control": "fast"}, {"engine": "petsc"}, {"solver_version": "9"}):
         other = rows_of(np.arange(3), devices, drive, traces, dataclasses.replace(METHOD, **change))
         assert not set(other.key) & set(one.key)
-    finer = rows_of(np.arange(3), devices, drive, CompactModel(samples=16)(devices, drive), METHOD)
+    finer = rows_of(np.arange(3), devices, drive, StandIn(samples=16)(devices, drive), METHOD)
     assert not set(finer.key) & set(one.key)
 
 
@@ -129,7 +129,7 @@ def test_missing_and_ragged_columns_are_data_errors():
 
 def test_traces_off_the_phase_grid_are_refused():
     devices, drive = Space.preset("5d").sample(2, seed=0)
-    traces = CompactModel(samples=8)(devices, drive)
+    traces = StandIn(samples=8)(devices, drive)
     with pytest.raises(InvalidValue, match="phase grid"):
         rows_of(np.arange(2), devices, drive, dataclasses.replace(traces, time=traces.time * 1.01), METHOD)
 
@@ -145,7 +145,7 @@ def test_the_history_becomes_the_biography():
         barrier_change_left=np.zeros(2),
         barrier_change_right=np.zeros(2),
     )
-    traces = dataclasses.replace(CompactModel(samples=8)(devices, drive), history=(history,))
+    traces = dataclasses.replace(StandIn(samples=8)(devices, drive), history=(history,))
     told = rows_of(np.arange(1), devices, drive, traces, METHOD).biography
     assert (told["newton_steps"][0], told["rejected_steps"][0], told["rescues"][0]) == (12, 1, 1)
     assert told["wall_time_s"][0] == 0.5
@@ -163,7 +163,7 @@ def test_the_history_becomes_the_biography():
 )
 def test_every_drive_comes_back_from_family_and_columns(drive):
     devices, _ = Space.preset("5d").sample(2, seed=0)
-    traces = CompactModel(samples=8)(devices, drive)
+    traces = StandIn(samples=8)(devices, drive)
     rows = rows_of(np.arange(2), devices, drive, traces, METHOD)
     family = drive_family(drive)
     assert tuple(rows.drive) == drive_columns(family)

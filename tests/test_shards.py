@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from memflux import designs, shards
-from memflux.compact import CompactModel
 from memflux.dataset import Dataset
 from memflux.errors import DataError
 from memflux.folder import Folder
@@ -28,6 +27,7 @@ from memflux.shards import (
     write_shard,
 )
 from memflux.space import Space
+from memflux.stand_in import StandIn
 from memflux.tally import Tally
 
 
@@ -40,7 +40,7 @@ def made(tmp_path):
         tmp_path,
         devices=devices,
         drive=drive,
-        traces=CompactModel(samples=8)(devices, drive),
+        traces=StandIn(samples=8)(devices, drive),
         space=space,
         shard_size=4,
     )
@@ -123,7 +123,7 @@ def test_of_two_copies_the_longer_one_counts(made):
     folder, manifest, _ = made
     grown = dataclasses.replace(manifest, count=12)
     devices, drive = Space.preset("5d").sample(4, seed=0, first=8)
-    whole = rows_of(np.arange(8, 12), devices, drive, CompactModel(samples=8)(devices, drive), Method())
+    whole = rows_of(np.arange(8, 12), devices, drive, StandIn(samples=8)(devices, drive), Method())
     name = write_shard(folder, 2, whole)
     assert complete_shards(folder, grown)[0][2].name == name
 
@@ -180,7 +180,7 @@ def test_a_long_footer_is_read_whole(made, monkeypatch):
 def chosen_rows(manifest, index):
     """Rows of draws of the campaign of `made`."""
     devices, drive = designs.at(Space.preset("5d"), "published", np.array(index), 0)
-    traces = CompactModel(samples=8)(devices, drive)
+    traces = StandIn(samples=8)(devices, drive)
     return rows_of(np.array(index), devices, drive.for_batch(len(index)), traces, manifest.method)
 
 

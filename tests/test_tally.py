@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from memflux.compact import CompactModel
 from memflux.rows import Method, rows_of
 from memflux.space import Space
+from memflux.stand_in import StandIn
 from memflux.tally import Tally, content_sum
 
 
@@ -15,7 +15,7 @@ from memflux.tally import Tally, content_sum
 def rows():
     """Ten rows, two of which failed; none has been timed, all have been finished at 100 s."""
     devices, drive = Space.preset("9d").sample(10, seed=3)
-    made = rows_of(np.arange(10), devices, drive, CompactModel(samples=8)(devices, drive), Method())
+    made = rows_of(np.arange(10), devices, drive, StandIn(samples=8)(devices, drive), Method())
     classes = made.status_class.copy()
     classes[[2, 7]] = "diverged"
     told = {"wall_time_s": np.arange(10.0), "finished_at": np.full(10, 100.0), "newton_steps": np.full(10, 3)}

@@ -3,13 +3,13 @@ import dataclasses
 import numpy as np
 import pytest
 
-from memflux.compact import CompactModel
 from memflux.errors import InvalidValue
 from memflux.space import Space
+from memflux.stand_in import StandIn
 from memflux.traces import Profiles, Trace, Traces
 
 DEVICES, DRIVE = Space.preset("9d").sample(6, seed=0)
-TRACES = CompactModel(samples=16)(DEVICES, DRIVE)
+TRACES = StandIn(samples=16)(DEVICES, DRIVE)
 
 
 def test_rows_and_slices():
@@ -43,7 +43,7 @@ def test_what_one_batch_lacks_the_whole_lacks_and_histories_stay():
     assert whole.inside is None
     assert len(whole.history) == 12
     with pytest.raises(InvalidValue, match="different numbers of times"):
-        Traces.concatenate([TRACES, CompactModel(samples=8)(DEVICES, DRIVE)])
+        Traces.concatenate([TRACES, StandIn(samples=8)(DEVICES, DRIVE)])
     with pytest.raises(InvalidValue, match="batches has no entries"):
         Traces.concatenate([])
 
@@ -65,7 +65,7 @@ def test_a_cycle_that_is_not_there_is_refused(index):
 
 
 def test_traces_of_different_grids_do_not_stack():
-    other = CompactModel(samples=8)(DEVICES, DRIVE)
+    other = StandIn(samples=8)(DEVICES, DRIVE)
     with pytest.raises(InvalidValue, match="different numbers of times"):
         Traces.stack([TRACES[0], other[0]])
     with pytest.raises(InvalidValue, match="rows has no entries"):
@@ -141,7 +141,7 @@ def test_chosen_times_of_a_later_cycle_are_not_of_the_first():
 
 def test_fewer_samples_a_cycle_are_some_of_those_there_are():
     devices, drive = Space.preset("5d-parametric").sample(3, seed=0)
-    traces = CompactModel(samples=40)(devices, drive)
+    traces = StandIn(samples=40)(devices, drive)
     few = traces.on_grid(8)
     np.testing.assert_array_equal(few.time, drive.grid(8)[0][None].repeat(3, axis=0))
     np.testing.assert_array_equal(few.current, traces.current[:, ::5])

@@ -5,13 +5,13 @@ import pytest
 
 from memflux.analysis.confirmed_fit import APART, Confirmation, confirm
 from memflux.analysis.inverse import fit_curve
-from memflux.compact import CompactModel
 from memflux.contracts import CurveCost
 from memflux.errors import InvalidValue
 from memflux.space import Space
+from memflux.stand_in import StandIn
 
 SPACE = Space.preset("5d-parametric")
-MODEL = CompactModel(samples=20)
+MODEL = StandIn(samples=20)
 CURVE = MODEL(*SPACE.build(np.full((1, 5), 0.5))).cycle(-1).current[0]
 
 
@@ -62,4 +62,4 @@ def test_what_the_second_predictor_cannot_solve_is_counted():
 def test_other_grids_are_refused():
     fit, cost = fitted()
     with pytest.raises(InvalidValue, match="with 21 and 41 samples a cycle"):
-        confirm(fit, SPACE, cost, MODEL, CompactModel(samples=40))
+        confirm(fit, SPACE, cost, MODEL, StandIn(samples=40))

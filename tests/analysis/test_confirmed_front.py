@@ -7,9 +7,9 @@ from memflux.analysis.constraint import Constraint
 from memflux.analysis.fronts import hypervolume
 from memflux.analysis.pareto import pareto
 from memflux.analysis.tradeoff import Variability
-from memflux.compact import CompactModel
 from memflux.errors import InvalidValue
 from memflux.space import Space
+from memflux.stand_in import StandIn
 from memflux.traces import Traces
 
 GOALS = ((first, "min"), (zdt1, "min"))
@@ -89,9 +89,9 @@ def test_a_robust_front_is_confirmed_with_the_same_copies():
 
 def test_registered_quantities_need_not_be_given_again():
     space = Space.preset("5d-parametric")
-    model = CompactModel(samples=40)
+    model = StandIn(samples=40)
     front = pareto(model, space, population=12, generations=4)
-    check = confirm(front, CompactModel(samples=80), space, 5)
+    check = confirm(front, StandIn(samples=80), space, 5)
     assert check.quantities == ("symmetry", "on_off_ratio")
     assert check.share == pytest.approx(1.0, abs=0.05)
     with pytest.raises(InvalidValue, match="space = 9d is not that of the front"):

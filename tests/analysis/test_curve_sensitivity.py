@@ -8,14 +8,14 @@ import pytest
 from memflux.analysis import curve_sensitivity
 from memflux.analysis.curve_sensitivity import CurveSobolResult, sobol_along_curve
 from memflux.analysis.sensitivity import sobol
-from memflux.compact import CompactModel
 from memflux.errors import InvalidValue, SolveFailed
 from memflux.space import Space
+from memflux.stand_in import StandIn
 from memflux.traces import Traces
 from unit_cube import CUBE
 
 SPACE = Space.preset("5d-parametric")
-MODEL = CompactModel(samples=40)
+MODEL = StandIn(samples=40)
 
 
 def ishigami(x):

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 
 from memflux.analysis.inverse import FitResult, fit_curve
-from memflux.compact import CompactModel
 from memflux.contracts import CurveCost
 from memflux.errors import InvalidValue, SolveFailed
 from memflux.space import Space
+from memflux.stand_in import StandIn
 
 SPACE = Space.preset("5d-parametric")
-MODEL = CompactModel(samples=40)
+MODEL = StandIn(samples=40)
 TRUTH = np.array([[0.4, 0.6, 0.7, 0.3, 0.55]])
 
 
@@ -103,7 +103,7 @@ def test_missing_costs_do_not_poison_the_batch():
 def test_devices_that_the_rule_refuses_are_no_answer():
     space = Space.preset("16d")
     free = ("barrier_left", "barrier_right", "mobility_vacancy")
-    model = CompactModel(samples=40, parameters=free)
+    model = StandIn(samples=40, parameters=free)
     base = space.values(space.coordinates(*space.sample(1, seed=0)))[0]
     fixed = {n: float(v) for n, v in zip(space.names, base, strict=True) if n not in free}
     target = MODEL(*space.sample(1, seed=0)).cycle(-1).current[0]

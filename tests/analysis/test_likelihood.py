@@ -5,18 +5,18 @@ import pytest
 
 from memflux.analysis.likelihood import CORRELATION, DEVIATIONS, Likelihood, Noise
 from memflux.analysis.points import Section
-from memflux.compact import CompactModel
 from memflux.contracts import CurveCost
 from memflux.errors import InvalidValue, SolveFailed
 from memflux.space import Space
+from memflux.stand_in import StandIn
 
 SPACE = Space.preset("5d-parametric")
-MODEL = CompactModel(samples=20)
+MODEL = StandIn(samples=20)
 POINT = np.array([0.4, 0.6, 0.7, 0.3, 0.55])
 NOISE = Noise()
 
 
-class Banded(CompactModel):
+class Banded(StandIn):
     """A compact model that says how far off it may be."""
 
     def band(self, devices, drive, kind="pointwise"):

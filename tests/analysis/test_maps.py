@@ -3,14 +3,14 @@ import pytest
 
 from memflux.analysis import quantities
 from memflux.analysis.maps import STATISTICS, MapResult, metric_map
-from memflux.compact import CompactModel
 from memflux.device import Device
 from memflux.errors import InvalidValue
 from memflux.space import Parameter, Space
+from memflux.stand_in import StandIn
 from memflux.traces import Traces
 from unit_cube import coordinates_in
 
-MODEL = CompactModel(samples=40)
+MODEL = StandIn(samples=40)
 PUBLISHED = Space.preset("5d-parametric")
 CUBE = Space(
     name="cube",

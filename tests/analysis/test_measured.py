@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from memflux.analysis.measured import read_curve, read_curves
-from memflux.compact import CompactModel
 from memflux.errors import InvalidValue
 from memflux.space import Space
+from memflux.stand_in import StandIn
 from memflux.waveform import PulseTrain, Sine, Triangle
 
 DRIVE = Triangle(amplitude=10.0, period=8.0, cycles=2)
@@ -73,7 +73,7 @@ def test_plateaus_need_times(tmp_path):
 
 def test_a_simulated_curve_comes_back(tmp_path):
     devices, drive = Space.preset("5d-parametric").sample(1, seed=0)
-    trace = CompactModel(samples=400)(devices, drive)[0]
+    trace = StandIn(samples=400)(devices, drive)[0]
     np.savetxt(tmp_path / "c.csv", np.stack([trace.voltage, trace.current], axis=1), delimiter=",")
     target = read_curve(tmp_path / "c.csv", drive, 200)
     np.testing.assert_allclose(target, trace.cycle(-1).current[::2], rtol=1e-9, atol=1e-20)

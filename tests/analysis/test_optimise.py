@@ -5,13 +5,13 @@ from memflux.analysis.constraint import Constraint
 from memflux.analysis.optimise import OptimiseResult, Target, optimise
 from memflux.analysis.points import spread
 from memflux.analysis.quantities import at_points
-from memflux.compact import CompactModel
 from memflux.device import Device
 from memflux.errors import InvalidValue, SolveFailed
 from memflux.space import Parameter, Space
+from memflux.stand_in import StandIn
 from memflux.traces import Traces
 
-MODEL = CompactModel(samples=40)
+MODEL = StandIn(samples=40)
 PUBLISHED = Space.preset("5d-parametric")
 PLANE = Space(
     name="plane",

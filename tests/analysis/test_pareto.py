@@ -7,13 +7,13 @@ from memflux.analysis.fronts import hypervolume
 from memflux.analysis.nsga import directions
 from memflux.analysis.pareto import ParetoResult, pareto
 from memflux.analysis.tradeoff import Variability
-from memflux.compact import CompactModel
 from memflux.device import Device
 from memflux.errors import InvalidValue, SolveFailed
 from memflux.space import Parameter, Space
+from memflux.stand_in import StandIn
 from memflux.traces import Traces
 
-MODEL = CompactModel(samples=40)
+MODEL = StandIn(samples=40)
 PLANE = Space(
     name="plane",
     parameters=(

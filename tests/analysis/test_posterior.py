@@ -7,13 +7,13 @@ from memflux.analysis.identifiability import identify
 from memflux.analysis.inverse import fit_curve
 from memflux.analysis.likelihood import Noise
 from memflux.analysis.posterior import posterior
-from memflux.compact import CompactModel
 from memflux.contracts import CurveCost
 from memflux.errors import InvalidValue
 from memflux.space import Space
+from memflux.stand_in import StandIn
 
 SPACE = Space.preset("5d-parametric")
-MODEL = CompactModel(samples=20)
+MODEL = StandIn(samples=20)
 TRUTH = np.array([[0.4, 0.6, 0.7, 0.3, 0.55]])
 
 

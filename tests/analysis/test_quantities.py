@@ -19,12 +19,12 @@ from memflux.analysis.quantities import (
     quantity_from_text,
     resolve,
 )
-from memflux.compact import CompactModel
 from memflux.errors import InvalidValue
 from memflux.space import Space
+from memflux.stand_in import StandIn
 
 SPACE = Space.preset("5d-parametric")
-MODEL = CompactModel(samples=40)
+MODEL = StandIn(samples=40)
 
 
 class Remote:

@@ -5,9 +5,9 @@ import pytest
 from SALib.analyze import morris as reference
 
 from memflux.analysis.screening import MorrisResult, _trajectories, morris
-from memflux.compact import CompactModel
 from memflux.errors import InvalidValue
 from memflux.space import Space
+from memflux.stand_in import StandIn
 from unit_cube import CUBE, coordinates
 
 
@@ -90,7 +90,7 @@ def test_effects_without_a_value_are_left_out_and_counted():
 def test_constants_results_and_seeds(tmp_path):
     flat = morris(coordinates, CUBE, [lambda t: np.full(len(t), 0.3)], trajectories=5)
     np.testing.assert_array_equal(flat.mu_star, 0.0)
-    model, space = CompactModel(samples=40), Space.preset("5d-parametric")
+    model, space = StandIn(samples=40), Space.preset("5d-parametric")
     result = morris(model, space, trajectories=20)
     assert result.mu_star[0].argmax() in (3, 4)  # a barrier
     result.to_json(tmp_path / "m.json")

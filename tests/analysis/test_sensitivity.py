@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 from memflux.analysis.sensitivity import SobolResult, sobol
-from memflux.compact import CompactModel
 from memflux.device import Device
 from memflux.errors import DataError, InvalidValue
 from memflux.space import Space
+from memflux.stand_in import StandIn
 from unit_cube import CUBE, coordinates
 
-MODEL = CompactModel(samples=40)
+MODEL = StandIn(samples=40)
 SPACE = Space.preset("5d-parametric")
 
 

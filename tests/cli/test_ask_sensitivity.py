@@ -11,12 +11,12 @@ from memflux.analysis.screening import MorrisResult
 from memflux.analysis.sensitivity import SobolResult
 from memflux.cli import predictor as predictor_options
 from memflux.cli.main import app
-from memflux.compact import CompactModel
 from memflux.errors import MemfluxError
 from memflux.space import Space
+from memflux.stand_in import StandIn
 
 
-class Stand(CompactModel):
+class Stand(StandIn):
     """A compact model with what a surrogate says of itself."""
 
     space = Space.preset("5d-parametric")

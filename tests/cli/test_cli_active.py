@@ -8,13 +8,13 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from memflux.cli import train as commands
-from memflux.compact import CompactModel
 from memflux.dataset import Dataset
 from memflux.errors import DataError, InvalidValue
 from memflux.platform.campaigns import runner
 from memflux.platform.campaigns.campaign import Campaign
 from memflux.platform.campaigns.executor_serial import SerialExecutor
 from memflux.space import Space
+from memflux.stand_in import StandIn
 from memflux.training.surrogate import Surrogate
 
 CAMPAIGN = Campaign(space="5d-parametric", count=120, seed=2, samples=8, engine="compact", shard_size=16)
@@ -120,7 +120,7 @@ def test_it_refuses(done, tmp_path):
     result = run(tmp_path / "none", tmp_path / "out", "--target", 1)
     assert "holds no data set; give --space with a preset to begin one" in str(result.exception)
     devices, drive = Space.preset("5d-parametric").sample(50, seed=0)
-    Dataset.write(tmp_path / "own", devices=devices, drive=drive, traces=CompactModel(samples=8)(devices, drive))
+    Dataset.write(tmp_path / "own", devices=devices, drive=drive, traces=StandIn(samples=8)(devices, drive))
     assert "has no recipe" in str(run(tmp_path / "own", tmp_path / "out", "--target", 1).exception)
 
 

@@ -10,17 +10,17 @@ from typer.testing import CliRunner
 from memflux.cli import ask as command
 from memflux.cli import predictor as predictor_options
 from memflux.cli.main import app
-from memflux.compact import CompactModel
 from memflux.errors import InvalidValue
 from memflux.platform.asking.file import ANALYSES, Questions
 from memflux.platform.serving.client import Client
 from memflux.space import Space
+from memflux.stand_in import StandIn
 from memflux.training.surrogate import Surrogate
 
 OF_THE_COMMAND = {"model", "url", "name", "token_file", "out", "figure", "json"}
 
 
-class Stand(CompactModel):
+class Stand(StandIn):
     """A compact model with what a surrogate says of itself."""
 
     space = Space.preset("5d-parametric")

@@ -7,10 +7,10 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from memflux.cli import calibrate as commands
-from memflux.compact import CompactModel
 from memflux.dataset import Dataset
 from memflux.errors import DataError, InvalidValue
 from memflux.space import Space
+from memflux.stand_in import StandIn
 from memflux.training.loop import fit
 from memflux.training.schedule import Schedule
 from memflux.training.surrogate import Surrogate
@@ -23,7 +23,7 @@ def folders(tmp_path_factory):
     root = tmp_path_factory.mktemp("calibrate")
     for name, count, seed in (("trained", 80, 0), ("fresh", 120, 1), ("few", 20, 2)):
         devices, drive = SPACE.sample(count, seed=seed)
-        traces = CompactModel(samples=16)(devices, drive)
+        traces = StandIn(samples=16)(devices, drive)
         Dataset.write(root / name, devices=devices, drive=drive, traces=traces, space=SPACE)
     data = Dataset.open(root / "trained")
     fit(
@@ -44,7 +44,7 @@ def test_bands_are_kept_and_hold(folders):
     assert json.loads(result.stdout)["quantiles_from"] == 60
     surrogate = Surrogate.load(folders / "banded")
     devices, drive = SPACE.sample(200, seed=3)
-    truth = CompactModel(samples=16)(devices, drive).current
+    truth = StandIn(samples=16)(devices, drive).current
     low, high = surrogate.band(devices, drive)
     assert 0.88 < ((low <= truth) & (truth <= high)).mean() <= 1.0
     low, high = surrogate.band(devices, drive, "curve")
@@ -53,7 +53,7 @@ def test_bands_are_kept_and_hold(folders):
 
 def test_outside_the_space_there_is_no_band(folders):
     surrogate = Surrogate.load(folders / "model").calibrated(
-        *SPACE.sample(120, seed=1), CompactModel(samples=16)(*SPACE.sample(120, seed=1))
+        *SPACE.sample(120, seed=1), StandIn(samples=16)(*SPACE.sample(120, seed=1))
     )
     devices, drive = SPACE.sample(2, seed=3)
     devices = devices.replace(mobility_electron=devices.mobility_electron * [1.0, 1e3])
@@ -72,7 +72,7 @@ def test_what_is_refused(folders):
     with pytest.raises(InvalidValue, match="20 of the 20 devices are solved; give at least 80"):
         raise run(*words).exception
     devices, drive = Space.preset("9d").sample(120, seed=0)
-    Dataset.write(folders / "other", devices=devices, drive=drive, traces=CompactModel(samples=16)(devices, drive))
+    Dataset.write(folders / "other", devices=devices, drive=drive, traces=StandIn(samples=16)(devices, drive))
     words = (folders / "model", folders / "other", "--out", folders / "out")
     with pytest.raises(InvalidValue, match="120 of the 120 devices lie outside the training space"):
         raise run(*words).exception

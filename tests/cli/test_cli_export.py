@@ -8,9 +8,9 @@ from typer.testing import CliRunner
 
 from memflux.cli import export as commands
 from memflux.cli.main import app as whole
-from memflux.compact import CompactModel
 from memflux.errors import DataError, InvalidValue
 from memflux.space import Space
+from memflux.stand_in import StandIn
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def folder(tmp_path_factory):
     space = Space.preset("5d-parametric")
     devices, drive = space.sample(100, seed=0)
     config = SpectralConfig(components=4, members=2, width=8, layers=2)
-    traces = CompactModel(samples=16)(devices, drive)
+    traces = StandIn(samples=16)(devices, drive)
     path = tmp_path_factory.mktemp("cli_export") / "surrogate"
     fit(devices, drive, traces, space, config, Schedule(epochs=2)).save(path)
     return path

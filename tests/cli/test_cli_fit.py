@@ -12,16 +12,16 @@ from memflux.analysis.inverse import FitResult
 from memflux.analysis.posterior import Posterior
 from memflux.cli import predictor as predictor_options
 from memflux.cli.main import app
-from memflux.compact import CompactModel
 from memflux.errors import InvalidValue
 from memflux.solvers import solver
 from memflux.space import Space
+from memflux.stand_in import StandIn
 
 RUNNER = CliRunner()
 SMALL = ("--model", "m", "--starts", 4, "--iterations", 5, "--polish", 5)
 
 
-class Stand(CompactModel):
+class Stand(StandIn):
     """A compact model with what a surrogate says of itself."""
 
     space = Space.preset("5d-parametric")
@@ -36,7 +36,7 @@ def run(*words):
 def curve(monkeypatch, tmp_path):
     model = Stand(samples=20)
     monkeypatch.setattr(predictor_options, "predictor", lambda *_: model)
-    monkeypatch.setattr(solver, "Solver", lambda samples: CompactModel(samples=samples))
+    monkeypatch.setattr(solver, "Solver", lambda samples: StandIn(samples=samples))
     traces = Stand(samples=80)(*Stand.space.sample(1, seed=4))
     np.savetxt(tmp_path / "c.csv", np.stack([traces.voltage[0], traces.current[0]], axis=1), delimiter=",")
     return tmp_path / "c.csv"

@@ -6,12 +6,12 @@ from typer.testing import CliRunner
 from memflux.analysis.optimise import OptimiseResult
 from memflux.cli import predictor as predictor_options
 from memflux.cli.main import app
-from memflux.compact import CompactModel
 from memflux.errors import MemfluxError
 from memflux.space import Space
+from memflux.stand_in import StandIn
 
 
-class Stand(CompactModel):
+class Stand(StandIn):
     """A compact model with what a surrogate says of itself."""
 
     space = Space.preset("5d-parametric")

@@ -7,16 +7,16 @@ from memflux.analysis.confirmed_front import ConfirmedFront
 from memflux.analysis.pareto import ParetoResult
 from memflux.cli import predictor as predictor_options
 from memflux.cli.main import app
-from memflux.compact import CompactModel
 from memflux.errors import MemfluxError
 from memflux.solvers import solver
 from memflux.space import Space
+from memflux.stand_in import StandIn
 
 RUNNER = CliRunner()
 SMALL = ("pareto", "--model", "m", "--population", 12, "--generations", 4)
 
 
-class Stand(CompactModel):
+class Stand(StandIn):
     """A compact model with what a surrogate says of itself."""
 
     space = Space.preset("5d-parametric")
@@ -26,7 +26,7 @@ class Stand(CompactModel):
 @pytest.fixture(autouse=True)
 def stand(monkeypatch):
     monkeypatch.setattr(predictor_options, "predictor", lambda *_: Stand(samples=40))
-    monkeypatch.setattr(solver, "Solver", lambda samples: CompactModel(samples=2 * samples))
+    monkeypatch.setattr(solver, "Solver", lambda samples: StandIn(samples=2 * samples))
 
 
 def run(*words):

@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 
 from memflux.cli.main import app
 from memflux.cli.serve import named
-from memflux.compact import CompactModel
 from memflux.errors import DataError, InvalidValue
 from memflux.platform.serving.client import Client
 from memflux.platform.serving.serve import free_port
 from memflux.space import Space
+from memflux.stand_in import StandIn
 from processes import descendants
 
 
@@ -30,7 +30,7 @@ def folder(tmp_path_factory):
     space = Space.preset("5d-parametric")
     devices, drive = space.sample(60, seed=0)
     config = SpectralConfig(components=4, members=1, width=8, layers=2)
-    traces = CompactModel(samples=16)(devices, drive)
+    traces = StandIn(samples=16)(devices, drive)
     path = tmp_path_factory.mktemp("surrogates") / "tiny"
     fit(devices, drive, traces, space, config, Schedule(epochs=1), seed=0).save(path)
     return path

@@ -6,14 +6,14 @@ from typer.testing import CliRunner
 
 from memflux.cli import predictor as predictor_options
 from memflux.cli.main import app
-from memflux.compact import CompactModel
 from memflux.errors import MemfluxError
 from memflux.space import Space
+from memflux.stand_in import StandIn
 
 RUNNER = CliRunner()
 
 
-class Stand(CompactModel):
+class Stand(StandIn):
     """A compact model with what a surrogate says of itself."""
 
     space = Space.preset("5d-parametric")

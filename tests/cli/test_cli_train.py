@@ -8,11 +8,11 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from memflux.cli import train as commands
-from memflux.compact import CompactModel
 from memflux.dataset import Dataset
 from memflux.errors import DataError, InvalidValue
 from memflux.platform.evaluation_figures import FILES
 from memflux.space import Space
+from memflux.stand_in import StandIn
 
 SPACE = Space.preset("5d-parametric")
 
@@ -21,11 +21,11 @@ SPACE = Space.preset("5d-parametric")
 def folders(tmp_path_factory):
     root = tmp_path_factory.mktemp("cli_train")
     devices, drive = SPACE.sample(100, seed=0)
-    traces = CompactModel(samples=16)(devices, drive)
+    traces = StandIn(samples=16)(devices, drive)
     for name, space in (("data", SPACE), ("nameless", None)):
         Dataset.write(root / name, devices=devices, drive=drive, traces=traces, space=space)
     few, wave = SPACE.sample(12, seed=1)
-    wide = CompactModel(samples=160)(few, wave)  # on the grid of the pretrained surrogates
+    wide = StandIn(samples=160)(few, wave)  # on the grid of the pretrained surrogates
     Dataset.write(root / "wide", devices=few, drive=wave, traces=wide, space=SPACE)
     return root
 
@@ -67,7 +67,7 @@ def test_further_data_sets_are_learned_and_named(folders):
     kept = folders / "kept"
     devices, drive = SPACE.sample(30, seed=2)
     devices = devices.replace(barrier_left=np.where(np.arange(30) < 3, 0.5, devices.barrier_left))
-    Dataset.write(kept, devices=devices, drive=drive, traces=CompactModel(samples=16)(devices, drive), space=SPACE)
+    Dataset.write(kept, devices=devices, drive=drive, traces=StandIn(samples=16)(devices, drive), space=SPACE)
     words = ("train", folders / "data", "--out", folders / "more", "--epochs", 5, "--json")
     alone = json.loads(run(*words).stdout)
     summary = json.loads(run(*words, "--also", kept, "--also", kept).stdout)
@@ -119,7 +119,7 @@ def test_a_step_needs_one_period(tmp_path):
     space = Space.preset("2d")
     devices, drive = space.sample(5, seed=0)
     data = Dataset.write(
-        tmp_path, devices=devices, drive=drive, traces=CompactModel(samples=16)(devices, drive), space=space
+        tmp_path, devices=devices, drive=drive, traces=StandIn(samples=16)(devices, drive), space=space
     )
     with pytest.raises(InvalidValue, match=r"step = 0\.1 s needs one period for all drives, and theirs go from"):
         data.samples_for(0.1)

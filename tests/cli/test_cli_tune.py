@@ -8,10 +8,10 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from memflux.cli import tune as commands
-from memflux.compact import CompactModel
 from memflux.dataset import Dataset
 from memflux.errors import DataError, InvalidValue
 from memflux.space import Space
+from memflux.stand_in import StandIn
 
 SEARCH = {
     "width": {"low": 8, "high": 24},
@@ -26,7 +26,7 @@ def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("cli_tune")
     space = Space.preset("5d-parametric")
     devices, drive = space.sample(120, seed=0)
-    traces = CompactModel(samples=16)(devices, drive)
+    traces = StandIn(samples=16)(devices, drive)
     for name, known in (("data", space), ("nameless", None)):
         Dataset.write(root / name, devices=devices, drive=drive, traces=traces, space=known)
     write(root / "s.yaml")

@@ -3,16 +3,16 @@
 import sys
 import time
 
-from memflux.compact import CompactModel
 from memflux.platform.sweep import sweep
 from memflux.platform.sweep_files import PART, Question
 from memflux.space import Space
+from memflux.stand_in import StandIn
 
 QUESTION = Question(space=Space.preset("5d-parametric"), count=5 * PART + 100, shard_size=PART, seed=7)
 
 
 def main(out, pause):
-    model = CompactModel(samples=16)
+    model = StandIn(samples=16)
 
     def slow(devices, drive):
         time.sleep(pause)

@@ -8,12 +8,12 @@ import pytest
 
 from memflux.analysis.maps import metric_map
 from memflux.analysis.quantities import LoopArea, ResetVoltage
-from memflux.compact import CompactModel
 from memflux.platform.analysis_figures import MOST_SLICES, metric_maps
 from memflux.space import Space
+from memflux.stand_in import StandIn
 
 SPACE = Space.preset("5d-parametric")
-MODEL = CompactModel(samples=16)
+MODEL = StandIn(samples=16)
 
 
 def meshes(figure):

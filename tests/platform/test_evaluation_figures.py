@@ -6,9 +6,9 @@ import io
 import numpy as np
 import pytest
 
-from memflux.compact import CompactModel
 from memflux.platform import evaluation_figures as figures
 from memflux.space import Space
+from memflux.stand_in import StandIn
 from memflux.training.evaluate import compare, cycle_errors, felt
 from memflux.training.scaling import PublishedScaling
 from memflux.waveform import Triangle
@@ -19,7 +19,7 @@ SPACE = Space.preset("9d")
 def compared(count=40, cycles=2, amplitude=None):
     devices, drive = SPACE.sample(count, seed=0)
     wave = Triangle(amplitude=drive.amplitude if amplitude is None else amplitude, period=drive.period, cycles=cycles)
-    truth = CompactModel(samples=16)(devices, wave)
+    truth = StandIn(samples=16)(devices, wave)
     noise = np.random.default_rng(0).lognormal(-5.0, 1.0, truth.current.shape)
     guess = dataclasses.replace(truth, current=truth.current * (1.0 + noise))
     values = SPACE.values(SPACE.coordinates(devices, wave))

@@ -6,13 +6,13 @@ import pytest
 from memflux.analysis.identifiability import INTERVAL, identify
 from memflux.analysis.inverse import fit_curve
 from memflux.analysis.posterior import posterior
-from memflux.compact import CompactModel
 from memflux.contracts import CurveCost
 from memflux.platform import fit_figures
 from memflux.space import Space
+from memflux.stand_in import StandIn
 
 SPACE = Space.preset("5d-parametric")
-MODEL = CompactModel(samples=20)
+MODEL = StandIn(samples=20)
 
 
 @pytest.fixture(scope="module")

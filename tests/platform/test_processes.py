@@ -4,11 +4,11 @@ import dataclasses
 
 import pytest
 
-from memflux.compact import CompactModel
 from memflux.errors import InvalidValue, ServiceError
 from memflux.platform.cluster import local_cluster
 from memflux.platform.processes import Processes, fit_on
 from memflux.space import Space
+from memflux.stand_in import StandIn
 from memflux.training.data import split_curves
 from memflux.training.loop import Recipe, Training
 from memflux.training.resume import Paused
@@ -26,7 +26,7 @@ def data():
 def curves(**options):
     space = Space.preset("5d-parametric")
     devices, drive = space.sample(100, seed=0)
-    return split_curves(devices, drive, CompactModel(samples=8)(devices, drive), space, **options)
+    return split_curves(devices, drive, StandIn(samples=8)(devices, drive), space, **options)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -8,18 +8,18 @@ import pytest
 from memflux.analysis.inverse import fit_curve
 from memflux.analysis.pareto import pareto
 from memflux.analysis.sensitivity import sobol
-from memflux.compact import CompactModel
 from memflux.contracts import CurveCost
 from memflux.dataset import Dataset
 from memflux.errors import DataError
 from memflux.platform.report import build_report
 from memflux.platform.run import RunFolder
 from memflux.space import Space
+from memflux.stand_in import StandIn
 from memflux.training.loop import fit
 from memflux.training.schedule import Schedule
 
 SPACE = Space.preset("5d-parametric")
-MODEL = CompactModel(samples=16)
+MODEL = StandIn(samples=16)
 
 
 @pytest.fixture

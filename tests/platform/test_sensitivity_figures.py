@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from memflux.analysis.curve_sensitivity import sobol_along_curve
 from memflux.analysis.screening import morris
 from memflux.analysis.sensitivity import sobol
-from memflux.compact import CompactModel
 from memflux.platform import sensitivity_figures as figures
 from memflux.space import Space
+from memflux.stand_in import StandIn
 
-MODEL = CompactModel(samples=16)
+MODEL = StandIn(samples=16)
 SPACE = Space.preset("5d-parametric")
 
 

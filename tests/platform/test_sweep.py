@@ -14,14 +14,14 @@ import pytest
 import sweep_slowly
 
 from memflux.analysis.quantities import evaluate
-from memflux.compact import CompactModel
 from memflux.errors import DataError, InvalidValue
 from memflux.platform.sweep import sweep
 from memflux.platform.sweep_files import PART, Question
 from memflux.space import Space
+from memflux.stand_in import StandIn
 
 SPACE = Space.preset("5d-parametric")
-MODEL = CompactModel(samples=16)
+MODEL = StandIn(samples=16)
 QUESTION = Question(space=SPACE, count=2 * PART + 50, shard_size=PART, seed=1)
 
 
@@ -171,7 +171,7 @@ def test_curves_are_float32(tmp_path):
 
 
 def test_a_predictor_that_computes_quantities_is_asked_for_numbers(tmp_path):
-    class Endpoint(CompactModel):
+    class Endpoint(StandIn):
         space = SPACE
 
         def quantities(self, devices, drive, names):

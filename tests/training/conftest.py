@@ -8,8 +8,8 @@ import pytest
 @pytest.fixture(scope="session")
 def small_fit():
     """A function: surrogate of `count` compact devices of a space, trained for a second or so."""
-    from memflux.compact import CompactModel
     from memflux.space import Space
+    from memflux.stand_in import StandIn
     from memflux.training.hybrid import HybridConfig
     from memflux.training.loop import fit
     from memflux.training.lstm import LstmConfig
@@ -28,7 +28,7 @@ def small_fit():
     def train(model="spectral", space="5d-parametric", count=120, seed=0, epochs=None):
         box = Space.preset(space)
         devices, drive = box.sample(count, seed=0)
-        traces = CompactModel(samples=16)(devices, drive)
+        traces = StandIn(samples=16)(devices, drive)
         few = 60 if model == "spectral" else 15
         schedule = dataclasses.replace(Schedule.of(configs[model]), epochs=epochs or few, batch_size=32)
         return fit(devices, drive, traces, box, configs[model], schedule, seed=seed)

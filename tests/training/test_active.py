@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from memflux import designs
-from memflux.compact import CompactModel
 from memflux.dataset import Dataset
 from memflux.errors import InvalidValue
 from memflux.rows import Method, drive_family, rows_of
 from memflux.shards import Manifest
 from memflux.space import Space
+from memflux.stand_in import StandIn
 from memflux.training import active
 from memflux.training.active import HELD_OUT, Goal, choose, draw_in_proportion, guessed_error, learn, random_test
 from memflux.training.data import split
@@ -28,7 +28,7 @@ def data_of(index, failing=lambda unit: np.zeros(len(unit), dtype=bool), count=F
     """A data set of draws of the published design, seed 3, solved by the compact model; some may fail."""
     index = np.asarray(index)
     devices, drive = designs.at(SPACE, "published", index, 3)
-    traces = CompactModel(samples=8)(devices, drive)
+    traces = StandIn(samples=8)(devices, drive)
     bad = failing(SPACE.coordinates(devices, drive))
     classes = np.where(bad, "diverged", traces.status_class.astype(object))
     current = np.where(bad[:, None], np.nan, traces.current)

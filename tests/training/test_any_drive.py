@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from memflux.compact import CompactModel
 from memflux.contracts import CurveCost
 from memflux.errors import InvalidValue
 from memflux.metrics import nmae
 from memflux.space import Space
+from memflux.stand_in import StandIn
 from memflux.training.hybrid import HybridConfig
 from memflux.training.loop import fit
 from memflux.training.lstm import LstmConfig
@@ -30,7 +30,7 @@ CONFIGS = {
 @pytest.fixture(scope="module")
 def solved():
     devices, drive = SPACE.sample(160, seed=0)
-    return devices, drive, CompactModel(samples=SAMPLES)(devices, drive)
+    return devices, drive, StandIn(samples=SAMPLES)(devices, drive)
 
 
 @pytest.fixture(scope="module", params=CONFIGS)
@@ -60,7 +60,7 @@ def vars_of(drive):
 def test_it_answers_for_drives_it_never_saw(surrogate, family):
     devices, drives = others()
     answer = surrogate(devices, drives[family])
-    truth = CompactModel(samples=SAMPLES)(devices, drives[family])
+    truth = StandIn(samples=SAMPLES)(devices, drives[family])
     assert answer.inside.all()
     np.testing.assert_array_equal(answer.voltage, truth.voltage)
     assert nmae(answer.current, truth.current).mean() < 0.5 * nmae(np.zeros_like(truth.current), truth.current).mean()
@@ -135,7 +135,7 @@ def test_what_lies_outside_is_said(surrogate):
 def test_gradients_agree_with_differences(surrogate):
     devices, drives = others(2)
     drive = drives["pulses"]
-    cost = CurveCost(kind="curve", target=CompactModel(samples=SAMPLES)(devices, drive).current[0])
+    cost = CurveCost(kind="curve", target=StandIn(samples=SAMPLES)(devices, drive).current[0])
     _, gradient = surrogate.value_and_gradient(devices, drive, cost)
     for name in ("barrier_left", "mobility_vacancy"):
         base = getattr(devices, name)

@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from memflux.compact import CompactModel
 from memflux.device import Device, Devices
 from memflux.errors import InvalidValue
 from memflux.space import Space
+from memflux.stand_in import StandIn
 from memflux.training.data import gather, split
 from memflux.waveform import PiecewiseLinear, Sine, Triangle
 
@@ -17,7 +17,7 @@ SPACE = Space.preset("5d-parametric")
 
 def example(count=30, samples=16):
     devices, drive = SPACE.sample(count, seed=0)
-    return devices, drive, CompactModel(samples=samples)(devices, drive)
+    return devices, drive, StandIn(samples=samples)(devices, drive)
 
 
 def with_failed(traces, row):
@@ -68,7 +68,7 @@ def test_a_varying_drive_must_be_in_the_space():
     devices, _ = SPACE.sample(30, seed=0)
     drive = Sine(amplitude=np.linspace(5.0, 10.0, 30), period=8.0)
     with pytest.raises(InvalidValue, match="amplitude of the drive varies from 5 to 10"):
-        gather(devices, drive, CompactModel(samples=16)(devices, drive), SPACE)
+        gather(devices, drive, StandIn(samples=16)(devices, drive), SPACE)
 
 
 def test_split_is_a_partition_of_about_the_fractions():

@@ -6,10 +6,10 @@ import json
 import numpy as np
 import pytest
 
-from memflux.compact import CompactModel
 from memflux.errors import InvalidValue
 from memflux.metrics import nmae, nmae_scaled, on_off_ratio, symmetry
 from memflux.space import Space
+from memflux.stand_in import StandIn
 from memflux.training.evaluate import compare, cycle_errors, evaluate, felt, worst_devices
 from memflux.training.scaling import PublishedScaling
 from memflux.waveform import Triangle
@@ -18,7 +18,7 @@ from memflux.waveform import Triangle
 @pytest.fixture
 def example():
     devices, drive = Space.preset("5d-parametric").sample(9, seed=0)
-    truth = CompactModel(samples=16)(devices, drive)
+    truth = StandIn(samples=16)(devices, drive)
     factor = 1.0 + 0.01 * np.array([5, 1, 4, 2, 0, 3, 8, 7, 6])[:, None]
     guess = dataclasses.replace(truth, current=truth.current * factor)
     return devices, drive, truth, guess
@@ -52,10 +52,10 @@ def test_failed_rows_are_left_out(example):
 def test_unlike_grids_and_empty_sets_are_refused(example):
     devices, drive, truth, _ = example
     with pytest.raises(InvalidValue, match="has shape"):
-        evaluate(CompactModel(samples=8), devices, drive, truth)
+        evaluate(StandIn(samples=8), devices, drive, truth)
     none = dataclasses.replace(truth, status_class=np.full(9, "diverged", dtype=object))
     with pytest.raises(InvalidValue, match="none of the 9 rows"):
-        evaluate(CompactModel(samples=16), devices, drive, none)
+        evaluate(StandIn(samples=16), devices, drive, none)
 
 
 def test_quantiles_are_devices_in_the_order_of_their_errors(example):
@@ -80,7 +80,7 @@ def test_designs_feel_the_last_cycle_and_the_peak(example):
 @pytest.mark.filterwarnings("error")
 def test_weak_drives_have_no_ratio_and_dead_devices_no_peak(example):
     devices, _, _, _ = example
-    truth = CompactModel(samples=16)(devices, Triangle(amplitude=np.linspace(1.0, 9.0, 9), period=8.0, cycles=2))
+    truth = StandIn(samples=16)(devices, Triangle(amplitude=np.linspace(1.0, 9.0, 9), period=8.0, cycles=2))
     current = truth.current.copy()
     current[0] = 0.0
     truth = dataclasses.replace(truth, current=current)

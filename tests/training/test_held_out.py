@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from memflux.analysis.held_out import half_widths, quantity_errors
-from memflux.compact import CompactModel
 from memflux.errors import DataError
 from memflux.metrics import symmetry
 from memflux.space import Space
+from memflux.stand_in import StandIn
 from memflux.training.held_out import KEPT, HeldOut
 from memflux.training.surrogate import Surrogate
 from memflux.waveform import Triangle
@@ -20,7 +20,7 @@ SPACE = Space.preset("5d-parametric")
 @pytest.fixture(scope="module")
 def solved():
     devices, drive = SPACE.sample(160, seed=41)
-    return devices, drive, CompactModel(samples=16)(devices, drive)
+    return devices, drive, StandIn(samples=16)(devices, drive)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def test_the_curves_of_the_calibration_come_back(calibrated, solved):
 def test_a_drive_that_varies_comes_back():
     space = Space.preset("9d")
     devices, drive = space.sample(KEPT + 5, seed=3)
-    traces = CompactModel(samples=8)(devices, drive)
+    traces = StandIn(samples=8)(devices, drive)
     failed = traces.status_class.copy()
     failed[0] = "diverged"
     kept = HeldOut.of(space, devices, drive, dataclasses.replace(traces, status_class=failed))
@@ -61,7 +61,7 @@ def test_errors_of_quantities(calibrated, spectral, solved):
     wanted = symmetry(spectral(devices, drive)) - symmetry(traces)
     np.testing.assert_allclose(errors[:, 0], wanted, atol=1e-6)
     assert quantity_errors(spectral, ["symmetry"]) is None
-    assert quantity_errors(CompactModel(), ["symmetry"]) is None
+    assert quantity_errors(StandIn(), ["symmetry"]) is None
 
 
 def test_half_widths_cover_fresh_errors():

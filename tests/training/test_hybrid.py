@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from memflux.compact import CompactModel
 from memflux.errors import InvalidValue
 from memflux.metrics import nmae
 from memflux.space import Space
+from memflux.stand_in import StandIn
 from memflux.training.data import split
 from memflux.training.hybrid import Hybrid, HybridConfig, over_peak
 from memflux.training.loop import fit
@@ -139,7 +139,7 @@ def test_config_survives_its_dictionary():
 def test_it_learns_the_compact_model():
     """Clearly better than the mean curve."""
     devices, drive = SPACE.sample(150, seed=0)
-    traces = CompactModel(samples=16)(devices, drive)
+    traces = StandIn(samples=16)(devices, drive)
     config = HybridConfig(filters=4, kernel=3, units=12, width=24)
     schedule = Schedule(epochs=60, batch_size=32, optimiser="adamw", learning_rate=1e-2, weight_decay=0.0)
     surrogate = fit(devices, drive, traces, SPACE, config, schedule)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from memflux.compact import CompactModel
 from memflux.errors import InvalidValue
 from memflux.metrics import balanced_nmae, nmae
 from memflux.space import Space
+from memflux.stand_in import StandIn
 from memflux.training.data import split
 from memflux.training.loop import fit
 from memflux.training.schedule import Schedule
@@ -23,7 +23,7 @@ SMALL = SpectralConfig(components=8, members=2, width=16)
 def test_it_learns_the_compact_model():
     """Clearly better than the mean curve, and below 1 %."""
     devices, drive = SPACE.sample(300, seed=0)
-    traces = CompactModel(samples=40)(devices, drive)
+    traces = StandIn(samples=40)(devices, drive)
     surrogate = fit(devices, drive, traces, SPACE, SMALL, Schedule(epochs=400))
     parts = split(devices, drive)
     mean = traces.current[parts.train].mean(axis=0)
@@ -46,7 +46,7 @@ def test_the_seed_decides_and_global_state_is_kept(small_fit):
 
 def test_batches_and_progress():
     devices, drive = SPACE.sample(100, seed=0)
-    traces = CompactModel(samples=16)(devices, drive)
+    traces = StandIn(samples=16)(devices, drive)
     steps = []
     schedule = Schedule(epochs=12, batch_size=16)
     surrogate = fit(
@@ -63,7 +63,7 @@ def test_batches_and_progress():
 def test_the_best_weights_are_kept():
     """A learning rate that ruins the weights leaves the error of its best look."""
     devices, drive = SPACE.sample(100, seed=0)
-    traces = CompactModel(samples=16)(devices, drive)
+    traces = StandIn(samples=16)(devices, drive)
     seen = []
     surrogate = fit(
         devices, drive, traces, SPACE, SMALL, Schedule(epochs=30, learning_rate=1.0), on_progress=seen.append
@@ -75,7 +75,7 @@ def test_the_best_weights_are_kept():
 
 def test_without_a_validation_set_the_last_weights_are_kept():
     devices, drive = SPACE.sample(100, seed=0)
-    traces = CompactModel(samples=16)(devices, drive)
+    traces = StandIn(samples=16)(devices, drive)
     schedule, seen = Schedule(epochs=6, learning_rate=1e-3), []
     with_none = fit(devices, drive, traces, SPACE, SMALL, schedule, fractions=(0.7, 0.0, 0.3), on_progress=seen.append)
     assert with_none.record["split"]["validation"] == 0
@@ -93,7 +93,7 @@ def test_without_a_validation_set_the_last_weights_are_kept():
 def test_another_family_of_drive():
     devices, _ = SPACE.sample(80, seed=0)
     drive = Sine(amplitude=8.0, period=2.0, cycles=1)
-    surrogate = fit(devices, drive, CompactModel(samples=16)(devices, drive), SPACE, SMALL, Schedule(epochs=5))
+    surrogate = fit(devices, drive, StandIn(samples=16)(devices, drive), SPACE, SMALL, Schedule(epochs=5))
     traces = surrogate(devices, drive)
     assert surrogate.cycles == 1
     assert traces.inside.all()
@@ -103,12 +103,12 @@ def test_another_family_of_drive():
 def test_too_few_devices_are_refused():
     devices, drive = SPACE.sample(20, seed=0)
     with pytest.raises(InvalidValue, match=r"20 usable devices split into .* give at least 40"):
-        fit(devices, drive, CompactModel(samples=16)(devices, drive), SPACE)
+        fit(devices, drive, StandIn(samples=16)(devices, drive), SPACE)
 
 
 def test_currents_too_large_for_the_published_scaling_still_train():
     devices, drive = SPACE.sample(60, seed=0)
-    traces = CompactModel(samples=16)(devices, drive)
+    traces = StandIn(samples=16)(devices, drive)
     large = dataclasses.replace(traces, current=traces.current * 1e9)
     surrogate = fit(devices, drive, large, SPACE, SMALL, Schedule(epochs=2))
     assert surrogate.published is None

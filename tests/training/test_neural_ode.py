@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from memflux.compact import CompactModel
 from memflux.errors import InvalidValue, MissingDependency
 from memflux.metrics import nmae
 from memflux.space import Space
+from memflux.stand_in import StandIn
 from memflux.training.data import split
 from memflux.training.loop import fit
 from memflux.training.models import config_from_dict, config_to_dict
@@ -186,7 +186,7 @@ def test_torchdiffeq_is_needed_for_dopri5_alone(monkeypatch):
 def test_it_learns_the_compact_model():
     """Clearly better than the mean curve; and dopri5 answers with the same weights."""
     devices, drive = SPACE.sample(120, seed=0)
-    traces = CompactModel(samples=16)(devices, drive)
+    traces = StandIn(samples=16)(devices, drive)
     config = NeuralOdeConfig(latent=3, width=16, stride=4, output="peaks")
     schedule = dataclasses.replace(Schedule.of(config), epochs=25, batch_size=32)
     surrogate = fit(devices, drive, traces, SPACE, config, schedule)

@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from memflux.compact import CompactModel
 from memflux.dataset import Dataset
 from memflux.errors import InvalidValue
 from memflux.rows import Method
 from memflux.space import Space
+from memflux.stand_in import StandIn
 from memflux.training.data import split, split_curves
 from memflux.training.loop import fit
 from memflux.training.pool import pooled
@@ -28,7 +28,7 @@ def made(tmp_path):
     def make(count=60, seed=0, devices=None, drive=None, samples=SAMPLES, space=SPACE, control="", failed=0):
         drawn, wave = SPACE.sample(count, seed=seed)
         devices, drive = drawn if devices is None else devices, wave if drive is None else drive
-        traces = CompactModel(samples=samples)(devices, drive)
+        traces = StandIn(samples=samples)(devices, drive)
         classes = np.where(np.arange(len(devices)) < failed, "diverged", "solved").astype(object)
         traces = dataclasses.replace(traces, status_class=classes)
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
@@ -127,7 +127,7 @@ def test_more_of_the_space_is_learned_better(made):
     more = made(devices=devices[~low], drive=drive)
     config = SpectralConfig(components=6, members=1, width=16, layers=2)
     errors, corner = [], devices[~low & split(devices, drive).test]
-    truth = CompactModel(samples=SAMPLES)(corner, drive).current
+    truth = StandIn(samples=SAMPLES)(corner, drive).current
     for others in ({}, {"more": more}):
         pool = pooled(first, others, SPACE)
         surrogate = fit(pool.devices, pool.drive, pool.traces, SPACE, config, Schedule(epochs=60))

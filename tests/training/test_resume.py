@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from memflux.compact import CompactModel
 from memflux.errors import DataError, InvalidValue
 from memflux.space import Space
+from memflux.stand_in import StandIn
 from memflux.training import resume
 from memflux.training.loop import fit
 from memflux.training.lstm import LstmConfig
@@ -18,7 +18,7 @@ from memflux.training.spectral import SpectralConfig
 
 SPACE = Space.preset("5d-parametric")
 DEVICES, DRIVE = SPACE.sample(80, seed=0)
-TRACES = CompactModel(samples=16)(DEVICES, DRIVE)
+TRACES = StandIn(samples=16)(DEVICES, DRIVE)
 CASES = {
     "spectral": (SpectralConfig(components=8, width=16, layers=3), Schedule(epochs=9, batch_size=20)),
     "lstm": (

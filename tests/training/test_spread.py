@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from memflux.compact import CompactModel
 from memflux.errors import InvalidValue
+from memflux.stand_in import StandIn
 from memflux.training.spread import spread_among, spread_of_members
 
 
@@ -32,7 +32,7 @@ def test_other_models_have_none(small_fit):
 
 def test_several_predictors(spectral):
     devices, drive = spectral.space.sample(3, seed=0)
-    first = CompactModel(samples=16)
+    first = StandIn(samples=16)
 
     def second(devices, drive):
         traces = first(devices, drive)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from memflux.compact import CompactModel
 from memflux.space import Space
+from memflux.stand_in import StandIn
 from memflux.training.loop import fit
 from memflux.training.lstm import Lstm, LstmConfig
 from memflux.training.resume import Paused
@@ -17,7 +17,7 @@ from memflux.training.trainer import Trainer
 
 SPACE = Space.preset("5d-parametric")
 DEVICES, DRIVE = SPACE.sample(80, seed=0)
-TRACES = CompactModel(samples=16)(DEVICES, DRIVE)
+TRACES = StandIn(samples=16)(DEVICES, DRIVE)
 CONFIG = LstmConfig(units=6, dropout=0.0)
 ADAM = Schedule(epochs=4, batch_size=32, optimiser="adamw", learning_rate=1e-2)
 

@@ -11,6 +11,7 @@ from memflux.cli import (
     calibrate,
     campaign,
     cluster,
+    compact,
     crossbar,
     doctor,
     export,
@@ -73,6 +74,7 @@ sobol.register(app)
 morris.register(app)
 pareto.register(app)
 fit.register(app)
+compact.register(app)
 metric_map.register(app)
 optimise.register(app)
 sweep.register(app)

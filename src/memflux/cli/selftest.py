@@ -10,10 +10,10 @@ import time
 
 import numpy as np
 
-from memflux.compact import CompactModel
 from memflux.device import Device, Devices
 from memflux.errors import MemfluxError
 from memflux.metrics import nmae
+from memflux.stand_in import StandIn
 from memflux.waveform import Triangle
 
 AMPLITUDE = 1.0  # V
@@ -23,7 +23,7 @@ SAMPLES = 16  # a cycle
 def check_vocabulary() -> str:
     """Devices, a drive, a predictor and a metric, without any solver; a sentence on success."""
     devices = Devices.of([Device.preset("seed"), Device.preset("Ex107")])
-    traces = CompactModel(samples=SAMPLES)(devices, Triangle(amplitude=AMPLITUDE, period=1.0, cycles=1))
+    traces = StandIn(samples=SAMPLES)(devices, Triangle(amplitude=AMPLITUDE, period=1.0, cycles=1))
     error = float(np.max(nmae(traces.current, traces.current)))
     if not traces.ok.all() or not np.isfinite(traces.current).all() or error != 0.0:
         raise ArithmeticError(f"a compact model against itself differs by {error:g} and should not differ.")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from memflux.cli.changes import changes
 from memflux.cli.output import Json, emit, progress
 from memflux.errors import DataError, InvalidValue, MissingDependency, check_choice, check_integer
 
@@ -85,7 +86,7 @@ def simulate(
     state = None if from_state is None else State.load(from_state)
     name = preset or ("seed" if from_state is None else from_state.name)
     device = state.device if state is not None and preset is None else Device.preset(name)
-    device = device.replace(**_changes(change or []))
+    device = device.replace(**changes(change or []))
     circuit = Circuit(source=source, series_resistance=series_resistance, compliance=compliance)
     wave = _drive(waveform, amplitude, period, cycles, drive)
     targets = _Targets(out=out, save_state=save_state, plot=plot, inside=inside, animate=animate)
@@ -207,27 +208,6 @@ def _film(frames: int, wave: "Waveform") -> "np.ndarray":
     period = float(wave.periods())
     check_integer("frames", frames, low=2, high=MAX_FRAMES)
     return np.linspace((wave.cycles - 1) * period, wave.cycles * period, frames)
-
-
-def _changes(texts: list[str]) -> dict[str, object]:
-    """FIELD=VALUE texts as typed values."""
-    from memflux.device import QUANTITIES
-
-    changes: dict[str, object] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise InvalidValue(f"--set {text!r} is not FIELD=VALUE; write for example --set barrier_left=0.12.")
-        if name == "barrier_lowering" and value.lower() in ("true", "false"):
-            changes[name] = value.lower() == "true"
-        elif name in QUANTITIES:
-            try:
-                changes[name] = float(value)
-            except ValueError:
-                changes[name] = value  # the device's own check names field and range
-        else:
-            changes[name] = value
-    return changes
 
 
 def _summary(device: "Device", trace: "Trace", full: bool) -> dict[str, object]:

@@ -4,15 +4,15 @@ import pytest
 from memflux.analysis.crossbar.cells import CellOptions, Cells
 from memflux.analysis.crossbar.conductances import States, bootstrapped, fitted, read_states
 from memflux.analysis.crossbar.distributions import PRINTED
-from memflux.compact import CompactModel
 from memflux.errors import InvalidValue
 from memflux.metrics import on_off_ratio
 from memflux.space import Space
+from memflux.stand_in import StandIn
 
 
 @pytest.fixture(scope="module")
 def asked():
-    return CompactModel(samples=160), *Space.preset("5d-parametric").sample(40, seed=0)
+    return StandIn(samples=160), *Space.preset("5d-parametric").sample(40, seed=0)
 
 
 def test_states_of_a_predictor(asked):

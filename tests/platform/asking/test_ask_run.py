@@ -9,19 +9,19 @@ import pytest
 
 from memflux.analysis.optimise import OptimiseResult
 from memflux.analysis.sensitivity import SobolResult, sobol
-from memflux.compact import CompactModel
 from memflux.errors import DataError, InvalidValue
 from memflux.platform.asking.fit import Fit
 from memflux.platform.asking.questions import Morris, Optimise, Sobol
 from memflux.platform.asking.run import RECORD, InTurn, Task, ask
 from memflux.space import Space
+from memflux.stand_in import StandIn
 
 SPACE = Space.preset("5d-parametric")
 SMALL = Sobol(name="small", base_samples=16, quantity=("symmetry",))
 OTHER = Morris(name="other", trajectories=4)
 
 
-class Stand(CompactModel):
+class Stand(StandIn):
     """A compact model with what a surrogate says of itself, that counts how often it is asked."""
 
     space = SPACE
@@ -93,7 +93,7 @@ def test_a_failure_is_a_sentence_and_does_not_end_the_others(tmp_path, model):
 
 
 def test_no_answer_of_another_question_is_left(tmp_path, model):
-    traces = CompactModel(samples=64)(*SPACE.sample(1, seed=4))
+    traces = StandIn(samples=64)(*SPACE.sample(1, seed=4))
     curve = tmp_path / "c.csv"
     np.savetxt(curve, np.stack([traces.voltage[0], traces.current[0]], axis=1), delimiter=",")
     fit = {"name": "f", "curve": str(curve), "starts": 4, "iterations": 5, "polish": 5}

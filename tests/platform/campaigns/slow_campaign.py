@@ -8,10 +8,10 @@ import os
 import sys
 import time
 
-from memflux.compact import CompactModel
 from memflux.errors import MemfluxError
 from memflux.platform.campaigns.campaign import Campaign
 from memflux.platform.campaigns.runner import run
+from memflux.stand_in import StandIn
 
 CAMPAIGN = Campaign(space="9d", count=300, seed=4, samples=8, engine="compact", shard_size=4)
 PAUSE_S = 0.12  # a shard
@@ -24,7 +24,7 @@ def slow(campaign):
 
     def predict(devices, drive):
         time.sleep(PAUSE_S * len(devices) / campaign.shard_size)
-        return CompactModel(samples=campaign.samples)(devices, drive)
+        return StandIn(samples=campaign.samples)(devices, drive)
 
     return predict
 
@@ -36,7 +36,7 @@ def deadly(campaign):
     def predict(batch, drive):
         if (batch.length == devices.length[0]).any():
             os._exit(DIED)
-        return CompactModel(samples=campaign.samples)(batch, drive)
+        return StandIn(samples=campaign.samples)(batch, drive)
 
     return predict
 

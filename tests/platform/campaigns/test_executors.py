@@ -111,12 +111,12 @@ def test_every_executor_passes_on_what_is_wrong_with_the_machine(place, tmp_path
 @everywhere
 def test_every_executor_makes_rows_of_devices_that_raise(place, tmp_path):
     def factory(campaign):
-        from memflux.compact import CompactModel
+        from memflux.stand_in import StandIn
 
         def predict(devices, drive):
             if (devices.length > 1.9e-6).any():
                 raise ArithmeticError("singular")
-            return CompactModel(samples=campaign.samples)(devices, drive)
+            return StandIn(samples=campaign.samples)(devices, drive)
 
         return predict
 
@@ -132,12 +132,12 @@ def test_a_device_that_kills_its_worker_is_one_row(place, tmp_path, undisturbed)
     deadly = float(devices.length[20])
 
     def factory(campaign):
-        from memflux.compact import CompactModel
+        from memflux.stand_in import StandIn
 
         def predict(batch, drive):
             if (batch.length == deadly).any():
                 os._exit(139)
-            return CompactModel(samples=campaign.samples)(batch, drive)
+            return StandIn(samples=campaign.samples)(batch, drive)
 
         return predict
 
@@ -157,13 +157,13 @@ def test_a_worker_that_dies_once_costs_no_row(place, tmp_path, undisturbed):
     unlucky = float(devices.length[33])
 
     def factory(campaign):
-        from memflux.compact import CompactModel
+        from memflux.stand_in import StandIn
 
         def predict(batch, drive):
             if (batch.length == unlucky).any() and not flag.exists():
                 flag.touch()
                 os._exit(137)
-            return CompactModel(samples=campaign.samples)(batch, drive)
+            return StandIn(samples=campaign.samples)(batch, drive)
 
         return predict
 

@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from memflux.compact import CompactModel
 from memflux.dataset import Dataset, summarise
 from memflux.platform.campaigns.failures import common_regions
 from memflux.space import Space
+from memflux.stand_in import StandIn
 
 SPACE = Space.preset("9d")
 COUNT = 2000
@@ -20,7 +20,7 @@ def write(tmp_path):
 
     def make(failed, lost=0):
         devices, drive = SPACE.sample(COUNT, seed=5)
-        traces = CompactModel(samples=4)(devices, drive)
+        traces = StandIn(samples=4)(devices, drive)
         classes = np.where(failed(devices), "step_underflow", "solved").astype(object)
         classes[np.random.default_rng(1).permutation(COUNT)[:lost]] = "node_lost"
         traces = dataclasses.replace(traces, status_class=classes)

@@ -6,13 +6,13 @@ import signal
 import numpy as np
 import pytest
 
-from memflux.compact import CompactModel
 from memflux.errors import MissingDependency, ServiceError
 from memflux.folder import Folder
 from memflux.platform.campaigns.campaign import Campaign
 from memflux.platform.campaigns.isolation import NOTE, make_isolated, make_noted
 from memflux.platform.campaigns.runner import claim
 from memflux.platform.campaigns.shard_work import Job, manifest_of, solver_for
+from memflux.stand_in import StandIn
 
 CAMPAIGN = Campaign(space="9d", count=4, seed=4, samples=8, engine="compact", shard_size=4)
 
@@ -31,7 +31,7 @@ def deadly_second(campaign):
     def predict(batch, drive):
         if (batch.length == devices.length[0]).any():
             os.kill(os.getpid(), signal.SIGKILL)
-        return CompactModel(samples=campaign.samples)(batch, drive)
+        return StandIn(samples=campaign.samples)(batch, drive)
 
     return predict
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import ray
 
-from memflux.compact import CompactModel
 from memflux.dataset import Dataset
 from memflux.platform.campaigns import ray_pool
 from memflux.platform.campaigns.campaign import Campaign
 from memflux.platform.campaigns.executor_ray import RayExecutor
 from memflux.platform.campaigns.runner import run
 from memflux.platform.cluster import local_cluster
+from memflux.stand_in import StandIn
 from ray_nodes import three_nodes
 
 CAMPAIGN = Campaign(space="9d", count=240, seed=4, samples=8, engine="compact", shard_size=4)
@@ -27,7 +27,7 @@ def test_workers_join_as_nodes_do(tmp_path, monkeypatch):
     def slow(campaign):
         def predict(devices, drive):
             time.sleep(0.25)
-            return CompactModel(samples=campaign.samples)(devices, drive)
+            return StandIn(samples=campaign.samples)(devices, drive)
 
         return predict
 

@@ -5,7 +5,6 @@ import dataclasses
 import numpy as np
 import pytest
 
-from memflux.compact import CompactModel
 from memflux.dataset import Dataset
 from memflux.errors import DataError, InvalidValue
 from memflux.folder import Folder
@@ -15,6 +14,7 @@ from memflux.platform.campaigns.recheck import campaign_of, recheck
 from memflux.platform.campaigns.runner import run
 from memflux.shards import Manifest, list_shards, write_shard
 from memflux.space import Space
+from memflux.stand_in import StandIn
 
 CAMPAIGN = Campaign(space="9d", count=30, seed=4, samples=8, engine="compact", shard_size=8, workers=3)
 
@@ -61,7 +61,7 @@ def test_another_cpu_may_differ_in_the_last_digits(out):
 
 def test_what_no_campaign_made_is_refused(tmp_path):
     devices, drive = Space.preset("5d").sample(3, seed=0)
-    Dataset.write(tmp_path, devices=devices, drive=drive, traces=CompactModel(samples=8)(devices, drive))
+    Dataset.write(tmp_path, devices=devices, drive=drive, traces=StandIn(samples=8)(devices, drive))
     with pytest.raises(InvalidValue, match="has no recipe"):
         recheck(str(tmp_path), 1)
 

@@ -6,7 +6,6 @@ import threading
 
 import pytest
 
-from memflux.compact import CompactModel
 from memflux.dataset import Dataset, summarise, verify
 from memflux.errors import DataError, InvalidValue, MissingDependency, ServiceError
 from memflux.folder import TEMPORARY, Folder
@@ -15,6 +14,7 @@ from memflux.platform.campaigns.executor_serial import SerialExecutor
 from memflux.platform.campaigns.runner import run
 from memflux.platform.lock import hold
 from memflux.shards import list_shards
+from memflux.stand_in import StandIn
 
 CAMPAIGN = Campaign(space="9d", count=30, seed=4, samples=8, engine="compact", shard_size=8)
 
@@ -29,7 +29,7 @@ def counted(calls):
     def factory(campaign):
         def predict(devices, drive):
             calls.append(len(devices))
-            return CompactModel(samples=campaign.samples)(devices, drive)
+            return StandIn(samples=campaign.samples)(devices, drive)
 
         return predict
 

@@ -5,7 +5,6 @@ import dataclasses
 import numpy as np
 import pytest
 
-from memflux.compact import CompactModel
 from memflux.contracts import Predictor
 from memflux.errors import DataError, MissingDependency
 from memflux.folder import Folder
@@ -14,6 +13,7 @@ from memflux.platform.campaigns.shard_work import Job, cpu_target, manifest_of, 
 from memflux.rows import Rows
 from memflux.shards import complete_shards, list_shards, read_shard
 from memflux.space import Space
+from memflux.stand_in import StandIn
 
 CAMPAIGN = Campaign(space="9d", count=20, seed=4, samples=8, engine="compact", shard_size=8)
 
@@ -26,7 +26,7 @@ def raises_for_short(devices, drive):
     """Refuses devices below 1.3 um; the rest as the compact model."""
     if (devices.length < 1.3e-6).any():
         raise ArithmeticError("singular\nJacobian")
-    return CompactModel(samples=8)(devices, drive)
+    return StandIn(samples=8)(devices, drive)
 
 
 def test_rows_depend_on_campaign_and_index_alone():
@@ -72,7 +72,7 @@ def test_a_device_that_no_memory_holds_is_one_row():
     def greedy(devices, drive):
         if (devices.length < 1.3e-6).any():
             raise MemoryError
-        return CompactModel(samples=8)(devices, drive)
+        return StandIn(samples=8)(devices, drive)
 
     rows = job().rows(greedy, np.arange(20))
     assert np.array_equal(rows.status_class == "out_of_memory", rows.devices.length < 1.3e-6)

@@ -11,13 +11,13 @@ import pytest
 from starlette.testclient import TestClient
 
 from compact_served import NAME, TOKEN, CompactServed
-from memflux.compact import CompactModel
 from memflux.errors import InvalidValue
 from memflux.metrics import symmetry
 from memflux.platform.serving import endpoint
 from memflux.platform.serving.access import digest
 from memflux.platform.serving.endpoint import application
 from memflux.platform.serving.wire import ARROW
+from memflux.stand_in import StandIn
 
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 
@@ -183,7 +183,7 @@ def test_full_queue_is_503_while_health_answers():
             return super().__call__(devices, drive)
 
     body = {"devices": {"length": [1e-6, 2e-6]}}
-    with TestClient(application({NAME: Slow(model=CompactModel(samples=8))}, digest(TOKEN), queue=1)) as http:
+    with TestClient(application({NAME: Slow(model=StandIn(samples=8))}, digest(TOKEN), queue=1)) as http:
         answers = []
         first = threading.Thread(target=lambda: answers.append(post(http, f"{NAME}/predict", body)))
         first.start()

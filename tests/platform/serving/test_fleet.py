@@ -8,11 +8,11 @@ import pytest
 import ray
 
 from compact_served import NAME, CompactServed
-from memflux.compact import CompactModel
 from memflux.platform.serving import fleet as fleet_file
 from memflux.platform.serving.fleet import Solving, stop_keeper
 from memflux.platform.serving.keeper import Account
 from memflux.solvers import solver as solver_file
+from memflux.stand_in import StandIn
 
 DEVICES, DRIVE = CompactServed().space.sample(3, seed=0)
 
@@ -23,7 +23,7 @@ class Compact:
     control, engine = "accurate", "compact"
 
     def __init__(self, samples=40):
-        self.model = CompactModel(samples=samples)
+        self.model = StandIn(samples=samples)
 
     def __call__(self, devices, drive):
         return self.model(devices, drive)

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from compact_served import NAME, CompactServed
-from memflux.compact import CompactModel
 from memflux.dataset import Dataset, summarise
 from memflux.errors import DataError, InvalidValue
 from memflux.folder import Folder
 from memflux.platform.serving import keeper as keeper_file
 from memflux.platform.serving.keeper import Keeper, Origin, rows_to_keep
 from memflux.rows import Method, drive_family
+from memflux.stand_in import StandIn
 from memflux.waveform import PiecewiseLinear, Sine
 
 MODEL = CompactServed()
@@ -24,7 +24,7 @@ METHOD = Method(control="accurate", engine="compact", solver_version="1")
 def solved(count, seed=0, drive=MODEL.drive):
     """A family of drive and rows of it."""
     devices, _ = MODEL.space.sample(count, seed=seed)
-    traces = CompactModel(samples=MODEL.samples)(devices, drive)
+    traces = StandIn(samples=MODEL.samples)(devices, drive)
     return drive_family(drive), rows_to_keep(devices, drive, traces, METHOD)
 
 
@@ -82,7 +82,7 @@ def test_families_of_drive_have_folders_of_their_own(tmp_path):
 
 def test_failures_are_rows_unless_the_next_time_may_end_otherwise():
     devices, _ = MODEL.space.sample(4, seed=0)
-    traces = CompactModel(samples=MODEL.samples)(devices, MODEL.drive)
+    traces = StandIn(samples=MODEL.samples)(devices, MODEL.drive)
     classes = np.array(["solved", "diverged", "out_of_budget", "crashed"], dtype=object)
     rows = rows_to_keep(devices, MODEL.drive, dataclasses.replace(traces, status_class=classes), METHOD)
     assert list(rows.status_class) == ["solved", "diverged"]

@@ -7,12 +7,12 @@ import pytest
 from test_client import Relay, client
 
 from compact_served import NAME, TOKEN, CompactServed
-from memflux.compact import CompactModel
 from memflux.contracts import CurveCost
 from memflux.errors import InvalidValue
 from memflux.metrics import symmetry
 from memflux.platform.serving.verify import EXACT, check_verifiable
 from memflux.platform.serving.wire import Question
+from memflux.stand_in import StandIn
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Twice:
 
     async def solve(self, model, devices, drive, samples):
         self.asked.append(devices)
-        traces = CompactModel(samples=samples)(devices, drive)
+        traces = StandIn(samples=samples)(devices, drive)
         failed = devices.length > 2e-6
         current = np.where(failed[:, None], np.nan, 2.0 * traces.current)
         status_class = np.where(failed, "diverged", "solved").astype(object)

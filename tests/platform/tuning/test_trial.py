@@ -6,10 +6,10 @@ import math
 import numpy as np
 import pytest
 
-from memflux.compact import CompactModel
 from memflux.platform.tuning.study import Task
 from memflux.platform.tuning.trial import Job
 from memflux.space import Space
+from memflux.stand_in import StandIn
 from memflux.training.data import split_curves
 from memflux.training.loop import Recipe, Training
 from memflux.training.search_space import configured
@@ -22,7 +22,7 @@ SETTINGS = {"width": 12, "layers": 2, "members": 1, "components": 6, "epochs": 8
 def data():
     space = Space.preset("5d-parametric")
     devices, drive = space.sample(80, seed=0)
-    return split_curves(devices, drive, CompactModel(samples=8)(devices, drive), space)
+    return split_curves(devices, drive, StandIn(samples=8)(devices, drive), space)
 
 
 def task(**changes):

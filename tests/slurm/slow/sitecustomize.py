@@ -12,10 +12,10 @@ from pathlib import Path
 
 
 class _Slow:
-    """Finds memflux.compact as usual, and patches it once it is loaded."""
+    """Finds memflux.stand_in as usual, and patches it once it is loaded."""
 
     def find_spec(self, name, path=None, target=None):
-        if name != "memflux.compact":
+        if name != "memflux.stand_in":
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
@@ -23,13 +23,13 @@ class _Slow:
 
         def exec_module(module):
             load(module)
-            answer = module.CompactModel.__call__
+            answer = module.StandIn.__call__
 
             def slow(self, devices, drive):
                 time.sleep(float(Path(os.environ["MEMFLUX_TEST_PACE"]).read_text()))
                 return answer(self, devices, drive)
 
-            module.CompactModel.__call__ = slow
+            module.StandIn.__call__ = slow
 
         spec.loader.exec_module = exec_module
         return spec

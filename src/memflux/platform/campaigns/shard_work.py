@@ -10,7 +10,6 @@ import pyarrow as pa
 from llvmlite import binding
 
 from memflux import __version__, designs
-from memflux.compact import CompactModel
 from memflux.contracts import Predictor
 from memflux.device import Devices
 from memflux.errors import DataError
@@ -18,6 +17,7 @@ from memflux.folder import Folder
 from memflux.platform.campaigns.campaign import Campaign
 from memflux.rows import Method, Rows, drive_columns, drive_family, rows_of
 from memflux.shards import MANIFEST, Manifest, Shard, parse, read_shard, write_shard
+from memflux.stand_in import StandIn
 from memflux.traces import Trace, Traces
 from memflux.waveform import Waveform
 
@@ -42,7 +42,7 @@ class ShardReport:
 def solver_for(campaign: Campaign) -> Predictor:
     """The predictor that a campaign asks for."""
     if campaign.engine == "compact":
-        return CompactModel(samples=campaign.samples)
+        return StandIn(samples=campaign.samples)
     from memflux.solvers.solver import Solver
 
     return Solver(control=campaign.control, engine=campaign.engine, samples=campaign.samples)
