@@ -9,8 +9,12 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 import harness
+import measured_compact
 import measured_crossbar
+import measured_pulses
 import measured_sdc
 
 if __name__ == "__main__":
-    harness.run("measured", [*measured_sdc.ROWS, *measured_crossbar.ROWS])
+    harness.run(
+        "measured", [*measured_pulses.ROWS, *measured_compact.ROWS, *measured_sdc.ROWS, *measured_crossbar.ROWS]
+    )

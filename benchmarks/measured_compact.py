@@ -175,3 +175,6 @@ def from_device(quick: bool) -> Iterator[Row]:
         note = f"{found.fit.model['model']}; {box}; {others}; {time.perf_counter() - began:.1f} s"
         value = found.fit.mean_error("validation")
         yield Row(what=f"device to circuit, {about}: held-out L_b", value=value, unit="1", note=note)
+
+
+ROWS = (memoryless, compact_models, each_record, evaluation, in_ngspice, from_device)

@@ -178,3 +178,6 @@ def _compiled(model: PulseModel, folder: Path) -> np.ndarray:
     text = "\n".join(" ".join(repr(float(v)) for v in row) for row in _rows(model))
     answer = subprocess.run([folder / "main"], input=text, capture_output=True, text=True, check=True)
     return np.array(answer.stdout.split(), dtype=np.float64)
+
+
+ROWS = (pulse_accuracy, pulse_rows, pulse_published_recipe, pulse_amount, pulse_header, pulse_controller)

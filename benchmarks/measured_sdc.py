@@ -52,10 +52,6 @@ def single(quick: bool) -> Iterator[Row]:
 def limits(quick: bool) -> Iterator[Row]:
     """SDC, limits: what the records themselves allow"""
     loops = measured()
-    yield Row(what="SDC: cycle-to-cycle floor of L_b, mean", value=loops.floor.mean(), unit="1")
-    yield Row(what="SDC: memoryless table i(v_s), validation", value=_pooled(loops, loops.validation), unit="1")
-    yield Row(what="SDC: memoryless table i(v_s), all", value=_pooled(loops, loops.every), unit="1")
-    yield Row(what="SDC: one memoryless table a record, all", value=_own_tables(loops.every), unit="1")
     trained = fit(loops.every, DUAL, _smaller(HOW, quick))
     yield Row(
         what="SDC: DualNN that learns from all 18 records, L_b of all", value=trained.errors.mean(), unit="1",
@@ -152,24 +148,4 @@ def _evaluation(model: MemOde, loops: Loops) -> float:
     return (time.perf_counter() - began) / (20 * len(loops))
 
 
-def _pooled(loops: Measured, records: Loops) -> float:
-    """L_b of the current as one smooth function of the source's voltage, learned from the 14."""
-    edges = np.linspace(loops.every.source.min(), loops.every.source.max(), 61)
-    middle = 0.5 * (edges[1:] + edges[:-1])
-    place = np.digitize(loops.training.source.ravel(), edges[1:-1])
-    mean = np.bincount(place, loops.training.current.ravel(), 60) / np.maximum(np.bincount(place, minlength=60), 1)
-    current = np.interp(records.source, middle, mean)
-    return float(loop_error(records.source - records.series_resistance * current, current, records).mean())
-
-
-def _own_tables(records: Loops) -> float:
-    current = np.empty_like(records.current)
-    for k, (source, measured_current) in enumerate(zip(records.source, records.current, strict=True)):
-        edges = np.linspace(source.min(), source.max(), 61)
-        place = np.digitize(source, edges[1:-1])
-        mean = np.bincount(place, measured_current, 60) / np.maximum(np.bincount(place, minlength=60), 1)
-        current[k] = np.interp(source, 0.5 * (edges[1:] + edges[:-1]), mean)
-    return float(loop_error(records.source - records.series_resistance * current, current, records).mean())
-
-
-ROWS: tuple = (dual, single, limits, recipe)
+ROWS = (dual, single, limits, recipe)
