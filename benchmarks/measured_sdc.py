@@ -16,7 +16,7 @@ from memflux.training.memode.model import MemOde, MemOdeConfig
 
 SINGLE = MemOdeConfig(kind="single", states=1, rate_widths=(16,))
 DUAL = MemOdeConfig(states=2, rate_widths=(8,), memductance_widths=(8,))
-HOW = FitConfig(starts=12, iterations=200, balanced=False, seconds=180.0)
+HOW = FitConfig(starts=12, iterations=200, balanced=False, seconds=100.0)
 RIDGES = (1e-5, 1e-4)
 TRAINING_SECONDS = 240.0  # 13 min 51 s published
 
