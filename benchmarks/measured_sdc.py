@@ -2,11 +2,13 @@
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import cache
 
 import numpy as np
 
+import harness
+import measured_pictures
 from harness import Row
 from measured_loops import Measured, measured
 from memflux.loops import Loops, loop_error
@@ -39,14 +41,17 @@ SINGLE_OF = Published(
 )
 
 
-def dual(quick: bool) -> Iterator[Row]:
-    """SDC, DualNN-MemODE: chosen by cross-validation inside the 14 records"""
-    yield from _rows(DUAL, DUAL_OF, quick)
-
-
-def single(quick: bool) -> Iterator[Row]:
-    """SDC, SingleNN-MemODE: chosen by cross-validation inside the 14 records"""
-    yield from _rows(SINGLE, SINGLE_OF, quick)
+def networks(quick: bool) -> Iterator[Row]:
+    """SDC, DualNN- and SingleNN-MemODE: chosen by cross-validation inside the 14 records"""
+    models = {}
+    for config, of in ((DUAL, DUAL_OF), (SINGLE, SINGLE_OF)):
+        models[of.name] = yield from _rows(config, of, quick)
+    if not quick:
+        records = measured()
+        predicted = {name: model.predict(records.every) for name, model in models.items()}
+        errors = {name: loop_error(*loops, records.every) for name, loops in predicted.items()}
+        figure = measured_pictures.loops(records.every, predicted, errors, records.validation.names)
+        figure.savefig(harness.ROOT / "docs" / "images" / "sdc-loops.png", dpi=130)
 
 
 def limits(quick: bool) -> Iterator[Row]:
@@ -82,7 +87,7 @@ def recipe(quick: bool) -> Iterator[Row]:
     yield Row(what="SDC: SingleNN by gradient descent, best L_b of an epoch", value=history.min(), unit="1")
 
 
-def _rows(config: MemOdeConfig, of: Published, quick: bool) -> Iterator[Row]:
+def _rows(config: MemOdeConfig, of: Published, quick: bool) -> Generator[Row, None, MemOde]:
     loops = measured()
     how, note = _chosen(config, quick)
     began = time.perf_counter()
@@ -116,6 +121,7 @@ def _rows(config: MemOdeConfig, of: Published, quick: bool) -> Iterator[Row]:
         note=f"the rows above are the base loss alone; all {errors.mean():.2e}; published SingleNN: base alone "
         "2.24e-2, full 1.85e-2",
     )  # fmt: skip
+    return trained.model
 
 
 @cache
@@ -148,4 +154,4 @@ def _evaluation(model: MemOde, loops: Loops) -> float:
     return (time.perf_counter() - began) / (20 * len(loops))
 
 
-ROWS = (dual, single, limits, recipe)
+ROWS = (networks, limits, recipe)
