@@ -16,7 +16,7 @@ def loops(
     measured: Loops, predicted: Mapping[str, tuple[np.ndarray, np.ndarray]], errors: Mapping[str, np.ndarray],
     held: tuple[str, ...],
 ) -> Figure:  # fmt: skip
-    """A panel a record, amplitudes in rows; `predicted`: voltages [V] and currents [A] of models, `errors`: their L_b."""
+    """A panel a record, amplitudes in rows; `predicted`: voltages [V], currents [A] of models; `errors`: their L_b."""
     peaks = np.round(np.ptp(measured.source, axis=1) / 2.0, 1)
     order = np.lexsort((measured.frequency, peaks))
     rows = np.unique(peaks).size

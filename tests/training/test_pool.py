@@ -130,6 +130,6 @@ def test_more_of_the_space_is_learned_better(made):
     truth = StandIn(samples=SAMPLES)(corner, drive).current
     for others in ({}, {"more": more}):
         pool = pooled(first, others, SPACE)
-        surrogate = fit(pool.devices, pool.drive, pool.traces, SPACE, config, Schedule(epochs=60))
+        surrogate = fit(pool.devices, pool.drive, pool.traces, SPACE, config, Schedule(epochs=300))
         errors.append(np.abs(surrogate(corner, drive).current - truth).mean())
     assert errors[1] < 0.5 * errors[0]

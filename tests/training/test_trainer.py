@@ -98,6 +98,7 @@ def paused_rank(rank, store, folder):
     seconds = 0.0 if rank == 0 else 1e6
     with pytest.raises(Paused, match="epoch 1 of 4"):
         trained(group=torch.distributed.group.WORLD, checkpoint=f"{folder}/run.training", seconds=seconds)
+    torch.distributed.barrier()
     torch.distributed.destroy_process_group()
 
 
