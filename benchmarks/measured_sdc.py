@@ -18,7 +18,7 @@ from memflux.training.memode.model import MemOde, MemOdeConfig
 
 SINGLE = MemOdeConfig(kind="single", states=1, rate_widths=(16,))
 DUAL = MemOdeConfig(states=2, rate_widths=(8,), memductance_widths=(8,))
-HOW = FitConfig(starts=12, iterations=200, balanced=False, seconds=100.0)
+HOW = FitConfig(starts=12, iterations=200, balanced=False, seconds=75.0)
 RIDGES = (1e-5, 1e-4)
 TRAINING_SECONDS = 240.0  # 13 min 51 s published
 
@@ -128,7 +128,7 @@ def _rows(config: MemOdeConfig, of: Published, quick: bool) -> Generator[Row, No
 def _chosen(config: MemOdeConfig, quick: bool) -> tuple[FitConfig, str]:
     """The ridge of smaller mean L_b on records left out, of the 14."""
     loops = measured().training
-    scout = dataclasses.replace(HOW, starts=1 if quick else 2, iterations=20 if quick else 80)
+    scout = dataclasses.replace(HOW, starts=1 if quick else 2, iterations=20 if quick else 60)
     hows = [dataclasses.replace(scout, ridge=ridge) for ridge in RIDGES]
     errors = cross_validate(loops, [(config, how) for how in hows], folds=2 if quick else 7)
     # a median over records: one that no model foretells would choose alone
