@@ -12,7 +12,7 @@ from memflux.training.memode import model as memode_model
 from memflux.training.memode.fit import FitConfig, cross_validate, fit
 from memflux.training.memode.gradient import MemOdeNetwork, Recipe, balance, bound_penalty, descend, losses
 from memflux.training.memode.gradient import _Drive as Drive
-from memflux.training.memode.model import MemOde, MemOdeConfig, Scales, diamond
+from memflux.training.memode.model import MemOde, MemOdeConfig, Orbits, Scales, diamond
 
 DUAL = MemOdeConfig(states=2, rate_widths=(4,), memductance_widths=(4,), steps=64)
 SINGLE = MemOdeConfig(kind="single", states=1, rate_widths=(4,), steps=64)
@@ -106,6 +106,23 @@ def test_a_device_of_the_same_kind_is_found_and_foretold(kind: str) -> None:
     trained = fit(loops, config, FitConfig(starts=2, iterations=40, ridge=1e-8, balanced=False), seed=0)
     assert trained.errors.mean() < 5e-4
     assert loop_error(*trained.model.predict(new), new).mean() < 5e-3
+
+
+def test_a_model_without_an_orbit_between_the_records_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    loops = driven(MemOde.untrained(DUAL, SCALES, seed=5))[np.array([0, 3])]  # 0.5 V at 2 Hz, 1.5 V at 30 Hz
+    orbits, asked = MemOde.orbits, []
+
+    def open_between(self: MemOde, drives: Loops, *arguments: object, **options: object) -> Orbits:
+        between = (np.ptp(drives.source, axis=1) > 2.0) & (drives.frequency < 10.0)
+        asked.append(between.sum())
+        found = orbits(self, drives, *arguments, **options)
+        return found._replace(missed=np.where(between, 0.1, found.missed))
+
+    monkeypatch.setattr(MemOde, "orbits", open_between)
+    trained = fit(loops, DUAL, FitConfig(starts=2, iterations=2))
+    assert max(asked) == 1
+    assert np.isinf(trained.of_starts).all()
+    assert np.isfinite(trained.errors).all()
 
 
 def test_the_same_seed_is_the_same_model() -> None:

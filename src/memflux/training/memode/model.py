@@ -22,6 +22,7 @@ KINDS = ("single", "dual")
 START = 0.3  # of the states, before anything is known
 PERIODS = 400  # that a device is given to come to its periodic orbit, unless Newton's method gets there first
 TOLERANCE = 1e-8  # of the states, from one end of a periodic orbit to the other
+OPEN = 1e-3  # change of a state over a period: an orbit that is further from closed is none
 ROOM = 2.0  # largest memductance over the largest seen: 2 mS for devices of 1 mS, as published
 
 
@@ -167,7 +168,7 @@ class MemOde:
         steps = loops.source.shape[1] * max(1, round(self.config.steps / loops.source.shape[1]))
         found = self.orbits(loops, steps=steps)
         voltage = found.voltage[:, :: steps // loops.source.shape[1]]
-        voltage = np.where((found.missed < 1e-3)[:, None], voltage, np.nan)
+        voltage = np.where((found.missed < OPEN)[:, None], voltage, np.nan)
         return voltage, (loops.source - voltage) / loops.series_resistance
 
     @property
