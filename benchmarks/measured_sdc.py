@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from functools import cache
 
 import numpy as np
@@ -41,17 +41,17 @@ SINGLE_OF = Published(
 )
 
 
-def networks(quick: bool) -> Iterator[Row]:
-    """SDC, DualNN- and SingleNN-MemODE: chosen by cross-validation inside the 14 records"""
-    models = {}
-    for config, of in ((DUAL, DUAL_OF), (SINGLE, SINGLE_OF)):
-        models[of.name] = yield from _rows(config, of, quick)
-    if not quick:
-        records = measured()
-        predicted = {name: model.predict(records.every) for name, model in models.items()}
-        errors = {name: loop_error(*loops, records.every) for name, loops in predicted.items()}
-        figure = measured_pictures.loops(records.every, predicted, errors, records.validation.names)
-        figure.savefig(harness.ROOT / "docs" / "images" / "sdc-loops.png", dpi=130)
+MODELS: dict[str, MemOde] = {}  # what was trained, for the picture
+
+
+def dual(quick: bool) -> Iterator[Row]:
+    """SDC, DualNN-MemODE: chosen by cross-validation inside the 14 records"""
+    yield from _rows(DUAL, DUAL_OF, quick)
+
+
+def single(quick: bool) -> Iterator[Row]:
+    """SDC, SingleNN-MemODE: chosen by cross-validation inside the 14 records"""
+    yield from _rows(SINGLE, SINGLE_OF, quick)
 
 
 def limits(quick: bool) -> Iterator[Row]:
@@ -87,7 +87,7 @@ def recipe(quick: bool) -> Iterator[Row]:
     yield Row(what="SDC: SingleNN by gradient descent, best L_b of an epoch", value=history.min(), unit="1")
 
 
-def _rows(config: MemOdeConfig, of: Published, quick: bool) -> Generator[Row, None, MemOde]:
+def _rows(config: MemOdeConfig, of: Published, quick: bool) -> Iterator[Row]:
     loops = measured()
     how, note = _chosen(config, quick)
     began = time.perf_counter()
@@ -121,7 +121,17 @@ def _rows(config: MemOdeConfig, of: Published, quick: bool) -> Generator[Row, No
         note=f"the rows above are the base loss alone; all {errors.mean():.2e}; published SingleNN: base alone "
         "2.24e-2, full 1.85e-2",
     )  # fmt: skip
-    return trained.model
+    if not quick:
+        _draw(of.name, trained.model, loops)
+
+
+def _draw(name: str, model: MemOde, records: Measured) -> None:
+    """The loops of all models so far beside the measured ones."""
+    MODELS[name] = model
+    predicted = {name: model.predict(records.every) for name, model in MODELS.items()}
+    errors = {name: loop_error(*loops, records.every) for name, loops in predicted.items()}
+    figure = measured_pictures.loops(records.every, predicted, errors, records.validation.names)
+    figure.savefig(harness.ROOT / "docs" / "images" / "sdc-loops.png", dpi=130)
 
 
 @cache
@@ -154,4 +164,4 @@ def _evaluation(model: MemOde, loops: Loops) -> float:
     return (time.perf_counter() - began) / (20 * len(loops))
 
 
-ROWS = (networks, limits, recipe)
+ROWS = (dual, single, limits, recipe)
