@@ -9,7 +9,6 @@ import sys
 import time
 import tracemalloc
 from collections.abc import Iterator
-from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -18,8 +17,8 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import splu
 
-import harness
 from harness import Row
+from measured_loops import REFERENCE
 from memflux.analysis.crossbar.analogue import against_imperfections
 from memflux.analysis.crossbar.arrays import ARMS, ArraysResult, fill_arrays, stored_network
 from memflux.analysis.crossbar.bitmaps import Images, digits_8x8, read_bitmaps
@@ -29,7 +28,6 @@ from memflux.analysis.crossbar.faults import against_faults
 from memflux.analysis.crossbar.lines import LineNetwork, Lines
 from memflux.analysis.crossbar.networks import Quantised, Training, train, train_quantised
 
-REFERENCE = Path(os.environ.get("MEMFLUX_REFERENCE_DATA", harness.ROOT.parent / "shared" / "data"))
 BITMAPS = REFERENCE / "reram_statistics" / "digits_5x4.csv"
 DEVIATIONS = 4.0  # of a binomial count, between what is measured and what is implied
 STARTS = 8

@@ -16,8 +16,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 import numpy as np
 
-import harness
 from harness import Row
+from measured_loops import REFERENCE
 from memflux.analysis.programming import Comparison, Rules, compare
 from memflux.analysis.pulse_devices import DevicePool
 from memflux.pulse_curves import PulseCurves
@@ -38,7 +38,6 @@ from memflux.training.pulse_study import (
 )
 from memflux.training.pulse_training import RECIPES
 
-REFERENCE = Path(os.environ.get("MEMFLUX_REFERENCE_DATA", harness.ROOT.parent / "shared" / "data"))
 MEASURED = REFERENCE / "measured_hfo2_tio2_pulse"
 BARS = {"curves": (0.0078, 0.0012), "settings": (0.0090, 0.0012)}  # pooled MSE, median over curves
 OF_ROWS = 0.0065

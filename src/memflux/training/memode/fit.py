@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from memflux.errors import check_bool, check_integer, check_number
 from memflux.loops import Loops, loop_error
-from memflux.training.memode.model import OPEN, MemOde, MemOdeConfig, Orbits, Scales
+from memflux.training.memode.model import OPEN, MemOde, MemOdeConfig, Orbits, Scales, resampled
 
 SMALLEST, LARGEST = 1e-3, 1.0  # of lambda_v and lambda_c over lambda_b
 CLOSED = 1e-4  # of the states over a period: a step that leaves the orbit more open than that is refused
@@ -155,13 +155,8 @@ class _Targets:
     """What orbits of K steps are compared with: voltages and currents R_s i, their slopes and their curvatures."""
 
     def __init__(self, loops: Loops, steps: int) -> None:
-        places = np.arange(steps) * (loops.source.shape[1] / steps)
-        index = np.arange(loops.source.shape[1] + 1)
-        closed = [np.concatenate([part, part[:, :1]], 1) for part in (loops.voltage, loops.current, loops.source)]
-        self.voltage, current, self.source = (
-            np.stack([np.interp(places, index, row) for row in part]) for part in closed
-        )
-        self.drop = loops.series_resistance * current
+        self.voltage, self.source = resampled(loops.voltage, steps), resampled(loops.source, steps)
+        self.drop = loops.series_resistance * resampled(loops.current, steps)
         self.spread = [
             [_differences(part, order).std(1, ddof=1, keepdims=True) for order in range(3)]
             for part in (self.voltage, self.drop)

@@ -144,7 +144,7 @@ class MemOde:
         """
         steps = self.config.steps if steps is None else check_integer("steps", steps, low=16, high=1_000_000)
         records, n, count = len(loops), self.config.states, self.weights.size
-        ends, middles = (_resampled(loops.source, steps, shift) for shift in (0.0, 0.5))
+        ends, middles = (resampled(loops.source, steps, shift) for shift in (0.0, 0.5))
         starts = np.tile(self.rest, (records, 1)) if start is None else np.array(start)
         towards = np.tile(np.eye(n), (records, 1, 1)) if towards is None else towards
         voltage, _, by_all, by_end, missed = kernel.orbits(
@@ -214,8 +214,8 @@ def _random(sizes: list[int], last: float, generator: np.random.Generator) -> li
     return parts
 
 
-def _resampled(source: Float[np.ndarray, "R T"], steps: int, shift: float) -> Float[np.ndarray, "R K"]:
-    """A periodic source at `steps` phases, `shift` steps late."""
+def resampled(source: Float[np.ndarray, "R T"], steps: int, shift: float = 0.0) -> Float[np.ndarray, "R K"]:
+    """Periodic samples at `steps` phases, `shift` steps late."""
     samples = source.shape[1]
     places = (np.arange(steps) + shift) * (samples / steps)
     closed = np.concatenate([source, source[:, :1]], axis=1)
