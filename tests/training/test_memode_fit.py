@@ -16,6 +16,7 @@ from memflux.training.memode.model import MemOde, MemOdeConfig, Orbits, Scales, 
 
 DUAL = MemOdeConfig(states=2, rate_widths=(4,), memductance_widths=(4,), steps=64)
 SINGLE = MemOdeConfig(kind="single", states=1, rate_widths=(4,), steps=64)
+BENT = dataclasses.replace(DUAL, states=1, sees_voltage=True)
 SCALES = Scales(voltage=0.3, conductance=2e-3, slowest=1.0, fastest=50.0)
 
 
@@ -41,7 +42,7 @@ def tight(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memode_model, "TOLERANCE", 1e-13)
 
 
-@pytest.mark.parametrize("config", [DUAL, SINGLE, MemOdeConfig(states=1, rate_widths=diamond(6, 3), steps=32)])
+@pytest.mark.parametrize("config", [DUAL, SINGLE, BENT, MemOdeConfig(states=1, rate_widths=diamond(6, 3), steps=32)])
 @pytest.mark.usefixtures("tight")
 def test_derivatives_of_orbits_are_those_of_finite_differences(config: MemOdeConfig) -> None:
     model = MemOde.untrained(config, SCALES, seed=1)
@@ -70,7 +71,7 @@ def test_steps_are_of_second_order() -> None:
     assert np.log2(errors[1] / errors[2]) == pytest.approx(2.0, abs=0.3)
 
 
-@pytest.mark.parametrize("config", [DUAL, SINGLE])
+@pytest.mark.parametrize("config", [DUAL, SINGLE, BENT])
 def test_torch_says_the_same(config: MemOdeConfig) -> None:
     model = MemOde.untrained(config, SCALES, seed=3)
     loops = driven(model)
@@ -81,9 +82,9 @@ def test_torch_says_the_same(config: MemOdeConfig) -> None:
     np.testing.assert_allclose(end.detach().numpy(), found.start, atol=1e-6)
 
 
-@pytest.mark.parametrize("integrator", ["dopri5", "dopri5-adjoint"])
-def test_adaptive_steps_agree_with_many_fixed_ones(integrator: str) -> None:
-    config = dataclasses.replace(DUAL, steps=512)
+@pytest.mark.parametrize(("integrator", "kind"), [("dopri5", DUAL), ("dopri5", BENT), ("dopri5-adjoint", DUAL)])
+def test_adaptive_steps_agree_with_many_fixed_ones(integrator: str, kind: MemOdeConfig) -> None:
+    config = dataclasses.replace(kind, steps=512)
     model = MemOde.untrained(config, SCALES, seed=3)
     loops = driven(model, rates=(30.0,))
     start = torch.tensor(model.orbits(loops).start)
@@ -97,9 +98,22 @@ def test_adaptive_steps_agree_with_many_fixed_ones(integrator: str) -> None:
     np.testing.assert_allclose(gradients[1][1], gradients[0][1], atol=1e-3 * np.abs(gradients[0][1]).max())
 
 
-@pytest.mark.parametrize("kind", ["single", "dual"])
-def test_a_device_of_the_same_kind_is_found_and_foretold(kind: str) -> None:
-    config = DUAL if kind == "dual" else SINGLE
+def test_a_current_that_bends_obeys_the_circuit() -> None:
+    model = MemOde.untrained(BENT, SCALES, seed=3)
+    loops = driven(model)
+    loops = dataclasses.replace(loops, source=np.roll(loops.source, -128, axis=1))  # a period begins at the peak
+    found = model.orbits(loops)
+    with torch.no_grad():
+        start = torch.tensor(found.start)
+        voltage = torch.tensor(found.voltage[:, :1])
+        forward, backward = (MemOdeNetwork(model).memductance(start, sign * voltage) for sign in (1.0, -1.0))
+    current = (loops.source[:, :1] - found.voltage[:, :1]) / loops.series_resistance
+    np.testing.assert_allclose(forward * voltage, current, rtol=1e-9, atol=1e-15)
+    assert not np.allclose(forward, backward)
+
+
+@pytest.mark.parametrize("config", [DUAL, SINGLE, BENT])
+def test_a_device_of_the_same_kind_is_found_and_foretold(config: MemOdeConfig) -> None:
     truth = MemOde.untrained(dataclasses.replace(config, steps=512), SCALES, seed=5)
     loops = driven(truth, (0.5, 1.0, 1.5), (2.0, 10.0, 30.0))
     new = driven(truth, (0.8, 1.3), (5.0, 20.0))
@@ -187,6 +201,7 @@ def test_architectures_that_make_no_sense_are_refused() -> None:
     for wrong, match in (
         ({"kind": "single"}, "states = 2"),
         ({"states": 0}, "states"),
+        ({"kind": "single", "states": 1, "sees_voltage": True}, "sees_voltage"),
         ({"rate_widths": ()}, "layers"),
     ):
         with pytest.raises(InvalidValue, match=match):

@@ -36,6 +36,7 @@ def train(
     states: Annotated[int, typer.Option(help="Components of the state of a dual one.")] = 2,
     width: Annotated[int, typer.Option(help="Units of the hidden layer of f, or of the widest of --layers.")] = 8,
     layers: Annotated[int, typer.Option(help="Hidden layers of f, wide in the middle as published.")] = 1,
+    sees_voltage: Annotated[bool, typer.Option(help="G of a dual one depends on the voltage too.")] = False,
     validate: Validate = None,
     series_resistance: Resistance = None,
     starts: Annotated[int, typer.Option(help="Trainings from different weights, of which the best is kept.")] = 8,
@@ -56,7 +57,12 @@ def train(
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"--out {out} is there already; name another folder.")
-    config = MemOdeConfig(kind=kind, states=1 if kind == "single" else states, rate_widths=diamond(width, layers))
+    config = MemOdeConfig(
+        kind=kind,
+        states=1 if kind == "single" else states,
+        rate_widths=diamond(width, layers),
+        sees_voltage=sees_voltage,
+    )
     how = FitConfig(starts=starts, iterations=iterations, ridge=ridge, balanced=balanced)
     every = read_loops(folder, series_resistance)
     learned = every.split(validate)[0] if validate else every

@@ -29,6 +29,7 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 STEEPNESS = 0.0025  # f of eq. 8
 LARGEST_RESISTANCE = 200e3  # Ohm, of R_OFF
 CLAMP = (1e-3, 1e3)  # of the weights of Algorithm 1
+HALVINGS = 50  # of the interval in which the voltage lies
 PENALTY = 10.0  # weight of what lies beyond a bound
 
 
@@ -76,14 +77,36 @@ class MemOdeNetwork(nn.Module):
         """The model with the present weights."""
         return dataclasses.replace(self.model, weights=self.weights.detach().numpy().copy(), rest=rest)
 
-    def memductance(self, x: Float[Tensor, "B N"]) -> Float[Tensor, "B 1"]:
-        """G [S] of the states."""
+    def memductance(self, x: Float[Tensor, "B N"], voltage: Float[Tensor, "B 1"]) -> Float[Tensor, "B 1"]:
+        """G [S] of the states and, where it sees it, the voltage."""
         of_rates, of_memductance = self.model.config.sizes
         first, largest = _count(of_rates), self.model.scales.conductance
         if not of_memductance:
             on, off = largest * torch.exp(self.weights[first:])
             return x * on + (1.0 - x) * off
-        return largest * torch.sigmoid(_network(self.weights[first:], of_memductance, 2.0 * x - 1.0))
+        inputs = 2.0 * x - 1.0
+        if self.model.config.sees_voltage:
+            inputs = torch.cat([inputs, voltage / self.model.scales.voltage], dim=1)
+        return largest * torch.sigmoid(_network(self.weights[first:], of_memductance, inputs))
+
+    def divided(self, x: Float[Tensor, "B N"], source: Float[Tensor, "B 1"], resistance: float) -> Float[Tensor, "B 1"]:
+        """Voltage v [V] of v (1 + R G(x, v)) = s."""
+        if not self.model.config.sees_voltage:
+            return source / (1.0 + resistance * self.memductance(x, source))
+        with torch.no_grad():
+            low, high = torch.zeros_like(source), source.abs()
+            for _ in range(HALVINGS):
+                size = 0.5 * (low + high)
+                above = size * (1.0 + resistance * self.memductance(x, size * source.sign())) > source.abs()
+                low, high = torch.where(above, low, size), torch.where(above, size, high)
+        # one step of Newton's method from the root has its derivatives (implicit differentiation)
+        voltage = (0.5 * (low + high) * source.sign()).requires_grad_()
+        with torch.enable_grad():
+            conductance = self.memductance(x.detach(), voltage)
+            (slope,) = torch.autograd.grad(conductance.sum(), voltage)
+        voltage = voltage.detach()
+        steep = 1.0 + resistance * (conductance.detach() + voltage * slope)
+        return voltage - (voltage * (1.0 + resistance * self.memductance(x, voltage)) - source) / steep
 
     def slope(
         self, x: Float[Tensor, "B N"], voltage: Float[Tensor, "B 1"]
@@ -102,7 +125,7 @@ class MemOdeNetwork(nn.Module):
         states = self._midpoint(drive, start) if integrator == "midpoint" else self._dopri5(drive, start, integrator)
         inner = states[:-1].flatten(0, 1)
         source = drive.ends[:, :-1].T.reshape(-1, 1)
-        voltage = source / (1.0 + loops.series_resistance * self.memductance(inner))
+        voltage = self.divided(inner, source, loops.series_resistance)
         return voltage.view(drive.steps, -1).T, states[-1]
 
     def _midpoint(self, drive: "_Drive", x: Float[Tensor, "R N"]) -> Float[Tensor, "K R N"]:
@@ -110,14 +133,14 @@ class MemOdeNetwork(nn.Module):
         for k in range(drive.steps):
             here = states[-1]
             for part, source in ((0.5, drive.ends[:, k : k + 1]), (1.0, drive.middles[:, k : k + 1])):
-                rate, place = self.slope(here, source / (1.0 + drive.resistance * self.memductance(here)))
+                rate, place = self.slope(here, self.divided(here, source, drive.resistance))
                 here = place + (states[-1] - place) * torch.exp(-part * drive.step * rate)
             states.append(here)
         return torch.stack(states)
 
     def _dopri5(self, drive: "_Drive", x: Float[Tensor, "R N"], integrator: str) -> Float[Tensor, "K R N"]:
         def slope(phase: Tensor, x: Tensor) -> Tensor:
-            rate, place = self.slope(x, drive.at(phase) / (1.0 + drive.resistance * self.memductance(x)))
+            rate, place = self.slope(x, self.divided(x, drive.at(phase).expand(len(x), 1), drive.resistance))
             return drive.step * drive.steps * rate * (place - x)
 
         phases = torch.linspace(0.0, 1.0, drive.steps + 1, dtype=x.dtype)

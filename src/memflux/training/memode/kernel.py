@@ -3,11 +3,11 @@
 A device of N states x in (0, 1), driven through a resistor R by a source s (K. Bednarz, B. Garda, Z. Galias, Neural
 ODE based modeling of memristive circuits, eqs. 1 and 10):
 
-    dx/dt = r(x, v) (y(x, v) - x)      v = s / (1 + R G(x))
+    dx/dt = r(x, v) (y(x, v) - x)      v + R G(x, v) v = s
 
 A network of x and v gives the rates r > 0 and the places y in (0, 1) that the states go to, which is any f(x, v) that
-keeps the states in their range; G is a network too, or mixes two conductances. A step freezes r and y: the
-exponential midpoint rule, of second order, which no rate makes unstable (Hochbruck and Ostermann,
+keeps the states in their range; G is a network of x, or of x and v, or mixes two conductances. A step freezes r and
+y: the exponential midpoint rule, of second order, which no rate makes unstable (Hochbruck and Ostermann,
 doi 10.1017/S0962492910000048). So the same steps do at 1 Hz and at 100 Hz, where an explicit rule would have to
 follow the fastest rate.
 
@@ -22,12 +22,14 @@ import numpy as np
 from numba import njit, prange
 
 FASTEST = 14.0  # of log(r / unit): what a network may say before it has learned
+NEWTON = 60  # iterations for the voltage at most; halving alone comes to 1e-18 of the source in as many
+EXACT = 1e-13  # of the source
 
 
 @njit(cache=True)
 @no_type_check
 def network(weights, first, sizes, inputs, layers, outputs, by_input, by_weight):
-    """Outputs [O] of one network, and their derivatives [O, I] and [O, P] where `by_weight` has columns.
+    """Outputs [O] of one network; derivatives [O, I] where `by_input` has rows, [O, P] where `by_weight` has columns.
 
     Layer by layer forwards, then once backwards for each output: tanh between layers, none after the last.
     """
@@ -48,8 +50,9 @@ def network(weights, first, sizes, inputs, layers, outputs, by_input, by_weight)
         k += a * b + b
     for j in range(sizes[depth]):
         outputs[j] = layers[depth, j]
-    if by_weight.shape[1] == 0:
+    if by_input.shape[0] == 0:
         return
+    learns = by_weight.shape[1] > 0
     back, before = np.empty(layers.shape[1]), np.empty(layers.shape[1])
     for o in range(sizes[depth]):
         for j in range(sizes[depth]):
@@ -61,11 +64,13 @@ def network(weights, first, sizes, inputs, layers, outputs, by_input, by_weight)
             for i in range(a):
                 value, total = layers[layer, i], 0.0
                 for j in range(b):
-                    by_weight[o, end - first + i * b + j] = value * back[j]
+                    if learns:
+                        by_weight[o, end - first + i * b + j] = value * back[j]
                     total += weights[end + i * b + j] * back[j]
                 before[i] = total if layer == 0 else total * (1.0 - value * value)
-            for j in range(b):
-                by_weight[o, end - first + a * b + j] = back[j]
+            if learns:
+                for j in range(b):
+                    by_weight[o, end - first + a * b + j] = back[j]
             for i in range(a):
                 back[i] = before[i]
         for i in range(sizes[0]):
@@ -74,15 +79,18 @@ def network(weights, first, sizes, inputs, layers, outputs, by_input, by_weight)
 
 @njit(cache=True)
 @no_type_check
-def divider(weights, first, sizes, largest, x, dx, source, resistance, work, dv):
+def divider(weights, first, sizes, scales, x, dx, source, resistance, work, dv):
     """Voltage of a device in the states x, and where `dv` [Q] has columns its derivatives from `dx` [N, Q]."""
+    volt, largest = scales
     layers, inputs, outputs, by_input, by_weight = work
     count = len(dv)
     for q in range(count):
         dv[q] = 0.0
+    by_voltage = 0.0  # of the conductance
     if len(sizes) == 0:  # G = x / R_ON + (1 - x) / R_OFF, eq. 10
         on, off = largest * np.exp(weights[first]), largest * np.exp(weights[first + 1])
         conductance = x[0] * on + (1.0 - x[0]) * off
+        voltage = source / (1.0 + resistance * conductance)
         for q in range(count):
             dv[q] = (on - off) * dx[0, q]
         if count:
@@ -91,19 +99,56 @@ def divider(weights, first, sizes, largest, x, dx, source, resistance, work, dv)
     else:
         for i in range(len(x)):
             inputs[i] = 2.0 * x[i] - 1.0
+        if sizes[0] > len(x):
+            across(weights, first, sizes, scales, source, resistance, work)
         network(weights, first, sizes, inputs, layers, outputs, by_input, by_weight)
         share = 1.0 / (1.0 + np.exp(-outputs[0]))
         conductance = largest * share
         slope = conductance * (1.0 - share)
-        for i in range(len(x)):
+        voltage = source / (1.0 + resistance * conductance)
+        if sizes[0] > len(x):
+            by_voltage = slope * by_input[0, len(x)] / volt
+        for i in range(len(x) if count else 0):
             for q in range(count):
                 dv[q] += 2.0 * slope * by_input[0, i] * dx[i, q]
         for p in range(by_weight.shape[1]):
             dv[first + p] += slope * by_weight[0, p]
-    voltage = source / (1.0 + resistance * conductance)
     for q in range(count):
-        dv[q] *= -resistance * voltage / (1.0 + resistance * conductance)
+        dv[q] *= -resistance * voltage / (1.0 + resistance * (conductance + voltage * by_voltage))
     return voltage
+
+
+@njit(cache=True)
+@no_type_check
+def across(weights, first, sizes, scales, source, resistance, work):
+    """Complete the `inputs` of G, which hold x, by the v for which v (1 + R G(x, v)) = s.
+
+    A root lies between 0 and s for any G > 0: Newton's method, halving where it would leave what is known of it.
+    """
+    volt, largest = scales
+    layers, inputs, outputs, by_input, _ = work
+    last, none = len(inputs) - 1, np.empty((1, 0))
+    low, high, sign = 0.0, abs(source), np.sign(source)
+    size = high / (1.0 + 0.1 * resistance * largest)
+    for _ in range(NEWTON):
+        inputs[last] = sign * size / volt
+        network(weights, first, sizes, inputs, layers, outputs, by_input, none)
+        share = 1.0 / (1.0 + np.exp(-outputs[0]))
+        drop = resistance * largest * share
+        off = size * (1.0 + drop) - abs(source)
+        if off > 0.0:
+            high = size
+        else:
+            low = size
+        steep = 1.0 + drop * (1.0 + size * (1.0 - share) * sign * by_input[0, last] / volt)
+        moved = size - off / steep
+        if not low <= moved <= high:
+            moved = 0.5 * (low + high)
+        done = abs(moved - size) <= EXACT * abs(source)
+        size = moved
+        if done:
+            break
+    inputs[last] = sign * size / volt
 
 
 @njit(cache=True)
@@ -114,18 +159,20 @@ def period(weights, shape, start, ends, middles, step, resistance, voltage, by_a
     With columns in `by_all` [K, P + N] and `by_end` [N, P + N], their derivatives by weights and start.
     """
     rates, memductance, volt, largest = shape
+    scales = (volt, largest)
     n, count = len(start), by_end.shape[1]
     of_rates = 0
     for layer in range(len(rates) - 1):
         of_rates += (rates[layer] + 1) * rates[layer + 1]
     wide = max(rates.max(), memductance.max() if len(memductance) else 0)
-    inputs, outputs, by_input = np.empty(n + 1), np.empty(2 * n), np.zeros((2 * n, n + 1))
+    inputs, outputs, by_input = np.empty(n + 1), np.empty(2 * n), np.zeros((2 * n if count else 0, n + 1))
     by_weight = np.empty((2 * n, of_rates if count else 0))
     layers = np.empty((len(rates), wide))
     of_memductance = len(weights) - of_rates if count else 0
+    seen = memductance[0] if len(memductance) else n  # by G: the states, or the voltage too
     work = (
-        np.empty((max(len(memductance), 1), wide)), np.empty(n), np.empty(1), np.empty((1, n)),
-        np.empty((1, of_memductance)),
+        np.empty((max(len(memductance), 1), wide)), np.empty(seen), np.empty(1),
+        np.empty((1 if count or seen > n else 0, seen)), np.empty((1, of_memductance)),
     )  # fmt: skip
     dx, dx_middle, change, dv = (np.zeros((n, count)), np.zeros((n, count)), np.zeros((n, count)), np.zeros(count))
     for i in range(n if count else 0):
@@ -135,7 +182,7 @@ def period(weights, shape, start, ends, middles, step, resistance, voltage, by_a
         for half in range(2):
             here, d_here = (x, dx) if half == 0 else (x_middle, dx_middle)
             source, length = (ends[k], 0.5 * step) if half == 0 else (middles[k], step)
-            v = divider(weights, of_rates, memductance, largest, here, d_here, source, resistance, work, dv)
+            v = divider(weights, of_rates, memductance, scales, here, d_here, source, resistance, work, dv)
             if half == 0:
                 voltage[k] = v
                 for q in range(count):

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 from safetensors.numpy import load_file, save_file
 
-from memflux.errors import DataError, InvalidValue, check_choice, check_integer, check_number
+from memflux.errors import DataError, InvalidValue, check_bool, check_choice, check_integer, check_number
 from memflux.loops import Loops
 from memflux.training.memode import kernel
 
@@ -38,6 +38,8 @@ class MemOdeConfig:
     """Units of the hidden layers of the network for f; `diamond` makes the published shape."""
     memductance_widths: tuple[int, ...] = (8,)
     """Units of the hidden layers of the network for G."""
+    sees_voltage: bool = False
+    """Whether G depends on the voltage too, i = G(x, v) v (eq. 1), not on the states alone; False for single."""
     steps: int = 100
     """Steps a period."""
 
@@ -46,6 +48,8 @@ class MemOdeConfig:
         check_integer("states", self.states, low=1, high=16)
         if self.kind == "single" and self.states != 1:
             raise InvalidValue(f"states = {self.states} of a single network; give 1, or kind = 'dual'.")
+        if check_bool("sees_voltage", self.sees_voltage) and self.kind == "single":
+            raise InvalidValue("sees_voltage = True of a single network, whose G has no network; give kind = 'dual'.")
         check_integer("steps", self.steps, low=16, high=1_000_000)
         for name in ("rate_widths", "memductance_widths"):
             widths = tuple(check_integer(name, width, low=1, high=1024) for width in getattr(self, name))
@@ -56,7 +60,9 @@ class MemOdeConfig:
     @property
     def sizes(self) -> tuple[list[int], list[int]]:
         """Units of all layers of both networks, inputs and outputs included; none of G in a single one."""
-        of_memductance = [] if self.kind == "single" else [self.states, *self.memductance_widths, 1]
+        of_memductance = [self.states + self.sees_voltage, *self.memductance_widths, 1]
+        if self.kind == "single":
+            of_memductance = []
         return [self.states + 1, *self.rate_widths, 2 * self.states], of_memductance
 
 
