@@ -62,6 +62,22 @@ def test_derivatives_of_orbits_are_those_of_finite_differences(config: MemOdeCon
         np.testing.assert_allclose((ends[0].start - ends[1].start) / 2e-6, found.start_by_weights @ along, atol=2e-6)
 
 
+@pytest.mark.parametrize(
+    ("small", "large"),
+    [
+        (SINGLE, dataclasses.replace(SINGLE, rate_widths=(7,))),
+        (dataclasses.replace(DUAL, states=1), dataclasses.replace(DUAL, states=3, memductance_widths=(6,))),
+        (BENT, dataclasses.replace(BENT, states=2, rate_widths=(5,))),
+    ],
+)
+def test_a_grown_network_is_the_same_device(small: MemOdeConfig, large: MemOdeConfig) -> None:
+    model = MemOde.untrained(small, SCALES, seed=1)
+    loops = driven(model)
+    grown = model.grown(large, seed=2)
+    assert grown.weights.size == MemOde.untrained(large, SCALES, seed=0).weights.size > model.weights.size
+    np.testing.assert_allclose(grown.predict(loops)[0], loops.voltage, atol=1e-7)
+
+
 def test_steps_are_of_second_order() -> None:
     model = MemOde.untrained(DUAL, SCALES, seed=2)
     loops = driven(model)

@@ -10,6 +10,7 @@ hand: an iteration costs a few milliseconds, and some hundred do what gradient d
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
+from typing import NamedTuple, Self
 
 import numpy as np
 from jaxtyping import Float
@@ -23,6 +24,9 @@ CLOSED = 1e-4  # of the states over a period: a step that leaves the orbit more 
 RATES = 8  # frequencies that a trained model is tried at
 RUN = 60  # periods from anywhere
 ANYWHERE = 4  # iterations, in the last of which the states begin anywhere
+SMALL = 4  # units of a layer of a network that starts
+SCOUT = 25  # iterations of one that starts
+GROWN = 2  # of those that started
 TRIALS = 8  # of one step, each with a larger damping
 REFUSALS = 3  # iterations without a step before the search ends
 
@@ -31,16 +35,16 @@ REFUSALS = 3  # iterations without a step before the search ends
 class FitConfig:
     """How a `MemOde` is trained."""
 
-    starts: int = 8
-    """Trainings from different random weights; the one of smallest L_b on the records learned from is kept."""
-    iterations: int = 150
-    """Steps of a training at most."""
+    starts: int = 12
+    """Small networks that start from different random weights; the best of them grow."""
+    iterations: int = 60
+    """Steps at most, from one size to the next."""
     ridge: float = 1e-5
     """Weight of the sum of squared weights beside the error."""
     balanced: bool = True
     """Whether slopes and curvatures count too, as Algorithm 1 weighs them; False: L_b alone."""
     seconds: float = 240.0
-    """After which no other training begins."""
+    """After which no other training begins; half of it is for those that start."""
 
     def __post_init__(self) -> None:
         check_integer("starts", self.starts, low=1, high=10_000)
@@ -52,11 +56,11 @@ class FitConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Trained:
-    """The best model of all starts."""
+    """The best model of all."""
 
     model: MemOde
     errors: Float[np.ndarray, " R"]  # L_b of the records it learned from
-    of_starts: Float[np.ndarray, " S"]  # mean L_b after each start; infinite where `_closes` is not so
+    of_starts: Float[np.ndarray, " S"]  # mean L_b after each start, before growth; infinite where `_closes` is not so
     seconds: float
 
 
@@ -64,26 +68,73 @@ def fit(
     loops: Loops, config: MemOdeConfig, how: FitConfig | None = None, seed: int = 0,
     watch: Callable[[int, float], None] | None = None,
 ) -> Trained:  # fmt: skip
-    """Train on all records of `loops`; `watch` hears the number of a start and its mean L_b."""
+    """Train on all records of `loops`; `watch` hears the number of a start and its mean L_b.
+
+    A small network of one state finds its way from random weights more often than a large one of many. So many small
+    ones start, and the best grow into what `config` asks for, state by state.
+    """
     how = how or FitConfig()
     began = time.perf_counter()
-    scales = Scales.of(loops)
-    best, best_rank = None, (True, np.inf)
-    found, errors = list[float](), np.full(len(loops), np.inf)
+    stages, scales = _stages(config), Scales.of(loops)
+    scouts, grown = list[_Found](), list[_Found]()
+    short = dataclasses.replace(how, iterations=min(how.iterations, SCOUT))
     for start in range(how.starts):
-        if found and time.perf_counter() - began > how.seconds:
+        if scouts and time.perf_counter() - began > 0.5 * how.seconds:
             break
-        model = _Search(loops, how, seed + start).run(MemOde.untrained(config, scales, seed + start))
-        of_start = np.nan_to_num(loop_error(*model.predict(loops), loops), nan=np.inf)
-        closes = _closes(model, loops)
-        found.append(float(of_start.mean()) if closes else np.inf)
-        rank = (not closes, of_start.mean())
-        if best is None or rank < best_rank:
-            best, best_rank, errors = model, rank, of_start
+        scouts.append(_trained(MemOde.untrained(stages[0], scales, seed + start), loops, short, seed + start))
         if watch is not None:
-            watch(start, found[-1])
-    assert best is not None
-    return Trained(model=best, errors=errors, of_starts=np.array(found), seconds=time.perf_counter() - began)
+            watch(start, scouts[-1].error)
+    for scout in sorted(scouts, key=_Found.rank)[:GROWN]:
+        if grown and time.perf_counter() - began > how.seconds:
+            break
+        grown.append(_grown(scout, stages, loops, how, seed))
+    best = min(grown, key=_Found.rank)
+    of_starts = np.array([scout.error for scout in scouts])
+    return Trained(model=best.model, errors=best.errors, of_starts=of_starts, seconds=time.perf_counter() - began)
+
+
+class _Found(NamedTuple):
+    """A model, L_b of the records that it learned from, and whether it `_closes`."""
+
+    model: MemOde
+    errors: Float[np.ndarray, " R"]
+    closes: bool
+
+    @classmethod
+    def of(cls, model: MemOde, loops: Loops) -> Self:
+        errors = np.nan_to_num(loop_error(*model.predict(loops), loops), nan=np.inf)
+        return cls(model, errors, _closes(model, loops))
+
+    @property
+    def error(self) -> float:
+        return float(self.errors.mean()) if self.closes else np.inf
+
+    def rank(self) -> tuple[bool, float]:
+        """The less the better."""
+        return not self.closes, float(self.errors.mean())
+
+
+def _stages(config: MemOdeConfig) -> list[MemOdeConfig]:
+    """From a small network of one state over a large one to all states."""
+    small = dataclasses.replace(
+        config,
+        states=1,
+        rate_widths=tuple(min(width, SMALL) for width in config.rate_widths),
+        memductance_widths=tuple(min(width, SMALL) for width in config.memductance_widths),
+    )
+    return [small, *(dataclasses.replace(config, states=n) for n in range(1, config.states + 1))]
+
+
+def _trained(model: MemOde, loops: Loops, how: FitConfig, seed: int) -> _Found:
+    return _Found.of(_Search(loops, how, seed).run(model), loops)
+
+
+def _grown(scout: _Found, stages: list[MemOdeConfig], loops: Loops, how: FitConfig, seed: int) -> _Found:
+    found = min(scout, _trained(scout.model, loops, how, seed), key=_Found.rank)
+    for config in stages[1:]:
+        larger = found.model.grown(config, seed)
+        found = min(_Found.of(larger, loops), _trained(larger, loops, how, seed), key=_Found.rank)
+    return found
 
 
 def _closes(model: MemOde, loops: Loops) -> bool:

@@ -134,6 +134,21 @@ class MemOde:
         weights = np.concatenate([part.ravel() for part in first + second])
         return cls(config=config, scales=scales, weights=weights, rest=np.full(config.states, START))
 
+    def grown(self, config: MemOdeConfig, seed: int) -> Self:
+        """The same device in a larger network of as many layers: what is new is random, and nothing old listens to it.
+
+        So its orbits are those of this model, and training goes on from there.
+        """
+        fresh = type(self).untrained(config, self.scales, seed)
+        n, m = self.config.states, config.states
+        of_old, of_new = (_layers(model.weights, *model.config.sizes) for model in (self, fresh))
+        sees = [*range(n), m]  # the voltage is the last input
+        rates = _embedded(of_old[0], of_new[0], sees, [*range(n), *range(m, m + n)])
+        memductance = _embedded(of_old[1], of_new[1], sees[: n + config.sees_voltage], [0])
+        weights = np.concatenate([part.ravel() for part in rates + memductance] + [of_old[2]])
+        rest = np.concatenate([self.rest, fresh.rest[n:]])
+        return dataclasses.replace(fresh, weights=weights, rest=rest)
+
     def orbits(
         self,
         loops: Loops,
@@ -217,6 +232,30 @@ def _random(sizes: list[int], last: float, generator: np.random.Generator) -> li
     for k, (a, b) in enumerate(itertools.pairwise(sizes)):
         gain = last if k == len(sizes) - 2 else 1.0
         parts += [gain * generator.normal(size=(a, b)) / np.sqrt(a), 0.3 * generator.normal(size=b)]
+    return parts
+
+
+def _layers(weights: Float[np.ndarray, " P"], *networks: list[int]) -> list[Any]:
+    """Matrix and bias of every layer of each network, and the weights that are left."""
+    found: list[Any] = []
+    for sizes in networks:
+        found.append([])
+        for a, b in itertools.pairwise(sizes):
+            matrix, bias, weights = np.split(weights, [a * b, (a + 1) * b])
+            found[-1].append((matrix.reshape(a, b), bias))
+    return [*found, weights]
+
+
+def _embedded(old: list[Any], new: list[Any], inputs: list[int], outputs: list[int]) -> list[np.ndarray]:
+    """The layers of `old` within those of `new`: its inputs and outputs at the given places, its units the first."""
+    parts = []
+    for k, ((matrix, bias), (wide, shift)) in enumerate(zip(old, new, strict=True)):
+        to = outputs if k == len(old) - 1 else list(range(bias.size))
+        wide, shift = wide.copy(), shift.copy()
+        wide[:, to], shift[to] = 0.0, bias
+        wide[np.ix_(inputs, to)] = matrix
+        parts += [wide, shift]
+        inputs = to
     return parts
 
 
