@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from memflux.errors import InvalidValue, check_choice, check_names
@@ -226,10 +226,19 @@ def check_search(
     drive: str = "triangle",
 ) -> None:
     """See that both ends of every range can be trained on such a data set. Raises InvalidValue, naming the setting."""
-    if both := sorted(set(search) & set(fixed)):
-        raise InvalidValue(f"{both[0]} is both varied and fixed; leave it out of one.")
-    tried = [fixed, *({**fixed, name: value} for name, setting in search.items() for value in setting.ends())]
-    for settings in tried:
+    for settings in ends_of(search, fixed):
         config, _ = configured(model, settings, count, drive)
         if drive == "random":
             check_any_drive(config)
+
+
+def ends_of(search: Mapping[str, Setting], fixed: Mapping[str, Value | None]) -> Iterator[dict[str, Value | None]]:
+    """Settings that show whether a search can be trained: the fixed ones, and with each end of each range.
+
+    Raises InvalidValue where a setting is in both.
+    """
+    if both := sorted(set(search) & set(fixed)):
+        raise InvalidValue(f"{both[0]} is both varied and fixed; leave it out of one.")
+    yield dict(fixed)
+    for name, setting in search.items():
+        yield from ({**fixed, name: value} for value in setting.ends())

@@ -9,10 +9,11 @@ hand: an iteration costs a few milliseconds, and some hundred do what gradient d
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from memflux.errors import check_bool, check_integer, check_number
 from memflux.loops import Loops, loop_error
@@ -57,6 +58,7 @@ class Trained:
     model: MemOde
     errors: Float[np.ndarray, " R"]  # L_b of the records it learned from
     of_starts: Float[np.ndarray, " S"]  # mean L_b after each start; infinite where `_closes` is not so
+    iterations: int  # of all starts
     seconds: float
 
 
@@ -69,11 +71,13 @@ def fit(
     began = time.perf_counter()
     scales = Scales.of(loops)
     best, best_rank = None, (True, np.inf)
-    found, errors = list[float](), np.full(len(loops), np.inf)
+    found, errors, iterations = list[float](), np.full(len(loops), np.inf), 0
     for start in range(how.starts):
         if found and time.perf_counter() - began > how.seconds:
             break
-        model = _Search(loops, how, seed + start).run(MemOde.untrained(config, scales, seed + start))
+        search = _Search(loops, how, seed + start)
+        model = search.run(MemOde.untrained(config, scales, seed + start))
+        iterations += search.iterations
         of_start = np.nan_to_num(loop_error(*model.predict(loops), loops), nan=np.inf)
         closes = _closes(model, loops)
         found.append(float(of_start.mean()) if closes else np.inf)
@@ -83,7 +87,8 @@ def fit(
         if watch is not None:
             watch(start, found[-1])
     assert best is not None
-    return Trained(model=best, errors=errors, of_starts=np.array(found), seconds=time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    return Trained(model=best, errors=errors, of_starts=np.array(found), iterations=iterations, seconds=seconds)
 
 
 def _closes(model: MemOde, loops: Loops) -> bool:
@@ -106,12 +111,14 @@ class _Search:
         self.generator = np.random.default_rng(seed)
         self.lambdas = np.array([1.0, 0.0, 0.0])
         self.damping = 0.1
+        self.iterations = 0
 
     def run(self, model: MemOde) -> MemOde:
         targets = _Targets(self.loops, model.config.steps)
         found = model.orbits(self.loops, derivatives=True)
         refused = 0
         for iteration in range(self.how.iterations):
+            self.iterations += 1
             if self.how.balanced:
                 self.lambdas = _balance(targets.losses(found.voltage))
             stepped = self._step(model, found, targets)
@@ -198,6 +205,29 @@ def _balance(losses: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3"]:
     return np.concatenate([[1.0], np.clip(losses[0] / (losses[1:] + 1e-12), SMALLEST, LARGEST)])
 
 
+class Fold(NamedTuple):
+    """A part of the records, and a model of the others."""
+
+    held: Int[np.ndarray, " H"]  # places of the records left out
+    errors: Float[np.ndarray, " H"]  # L_b of these; infinite where an orbit does not close
+    iterations: int  # of the training
+
+
+def folds_of(
+    loops: Loops, config: MemOdeConfig, how: FitConfig, folds: int = 7, *, deal: int = 0, seed: int = 0, first: int = 0
+) -> Iterator[Fold]:
+    """Train without one part of the records after the other, from part `first` on.
+
+    Records are dealt to the parts at random, by `deal` alone; `seed` is that of each training.
+    """
+    folds = check_integer("folds", folds, low=2, high=len(loops))
+    places = np.random.default_rng(deal).permutation(len(loops))
+    for held in np.array_split(places, folds)[first:]:
+        trained = fit(loops[np.setdiff1d(places, held)], config, how, seed)
+        errors = np.nan_to_num(loop_error(*trained.model.predict(loops[held]), loops[held]), nan=np.inf)
+        yield Fold(held, errors, trained.iterations)
+
+
 def cross_validate(
     loops: Loops, candidates: Sequence[tuple[MemOdeConfig, FitConfig]], folds: int = 7, seed: int = 0
 ) -> Float[np.ndarray, "C R"]:
@@ -205,12 +235,8 @@ def cross_validate(
 
     Records are dealt to the folds at random, the same for all candidates.
     """
-    folds = check_integer("folds", folds, low=2, high=len(loops))
-    places = np.random.default_rng(seed).permutation(len(loops))
     errors = np.empty((len(candidates), len(loops)))
     for errors_of, (config, how) in zip(errors, candidates, strict=True):
-        for held in np.array_split(places, folds):
-            kept = np.setdiff1d(places, held)
-            model = fit(loops[kept], config, how, seed).model
-            errors_of[held] = np.nan_to_num(loop_error(*model.predict(loops[held]), loops[held]), nan=np.inf)
+        for fold in folds_of(loops, config, how, folds, deal=seed, seed=seed):
+            errors_of[fold.held] = fold.errors
     return errors
