@@ -5,7 +5,8 @@ import yaml
 
 from memflux.errors import InvalidValue
 from memflux.platform.tuning.plan import Plan
-from memflux.training.search_space import PRESETS, Among, Between
+from memflux.platform.tuning.subject import PRESETS
+from memflux.training.setting import Among, Between
 
 GIVEN = {"model": "lstm", "dataset": "data", "search": {"units": {"low": 16, "high": 64, "step": 16}}}
 

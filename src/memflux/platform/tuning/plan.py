@@ -9,7 +9,7 @@ import pydantic
 from memflux.errors import InvalidValue, check_bool, check_choice, check_integer, check_names, check_number
 from memflux.platform.section import Section, mapping, number
 from memflux.platform.tuning.subject import MODELS, PRESETS, SUBJECTS, Subject, subject_of
-from memflux.training.search_space import Among, Between, Setting, Value
+from memflux.training.setting import Among, Between, Setting, Value
 
 SAMPLERS = ("tpe", "random", "cma-es", "nsga2")
 PRUNERS = ("asha", "median", "hyperband", "none")

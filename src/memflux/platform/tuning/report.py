@@ -20,12 +20,20 @@ from memflux.platform.provenance import provenance
 from memflux.platform.tuning.importance import Importances, importances
 from memflux.platform.tuning.journal import Tally, best_trials, ended, read, tally, value_of
 from memflux.platform.tuning.plan import Plan
-from memflux.training.search_space import PRESETS, Value
+from memflux.platform.tuning.subject import PRESETS
+from memflux.training.setting import Value
 
 PAGE, DOCUMENT = "report.html", "report.json"
 SHOWN = 10  # best trials in the table
 ACROSS = 3  # slices beside each other
-UNITS = {"nmae": (100.0, "%"), "inference_time": (1e6, "µs"), "parameters": (1.0, "")}  # what people read
+# what people read
+NAMED = {"nmae": "validation nMAE", "loop_error": "cross-validated L_b"}
+UNITS = {
+    "nmae": (100.0, "%"),
+    "inference_time": (1e6, "µs"),
+    "parameters": (1.0, ""),
+    "loop_error": (1.0, ""),
+}
 
 
 def build_report(folder: Path) -> dict[str, Any]:
@@ -96,14 +104,14 @@ def _tiles(plan: Plan, counts: Tally, trials: Sequence[FrozenTrial]) -> list[tup
     return [
         (_shown(plan.objectives[0], counts.best), f"best {_named(plan.objectives[0])}"),
         (f"{counts.ended}", f"trials, of which {counts.pruned} were ended early and {counts.failed} failed"),
-        (f"{counts.epochs:,}", "epochs of all trials"),
+        (f"{counts.epochs:,}", f"{plan.subject.passes} of all trials"),
         (f"{hours:.2f} h", "of training"),
     ]
 
 
 def _best(plan: Plan, best: Sequence[FrozenTrial]) -> Section:
     names = list(plan.settings())
-    header = ("trial", *map(_named, plan.objectives), "epochs", *map(label, names))
+    header = ("trial", *map(_named, plan.objectives), plan.subject.passes, *map(label, names))
     rows = [
         (
             f"{t.number}",
@@ -264,7 +272,7 @@ def _ends(distribution: Any) -> tuple[str, str]:
 
 
 def _named(objective: str) -> str:
-    return "validation nMAE" if objective == "nmae" else label(objective)
+    return NAMED.get(objective, label(objective))
 
 
 def _axis(objective: str, unit: str) -> str:

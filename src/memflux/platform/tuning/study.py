@@ -26,7 +26,7 @@ from memflux.platform.tuning import journal
 from memflux.platform.tuning.journal import ENDED, JOURNAL, STUDY, Ended, Tally, ended, tally
 from memflux.platform.tuning.plan import Plan
 from memflux.platform.tuning.work import Look, Task
-from memflux.training.search_space import Among, Setting, Value
+from memflux.training.setting import Among, Setting, Value
 
 BEGUN = "begun"  # attribute of a trial
 FIRST, FACTOR = 10, 4  # percent of a training after which asha compares, and of how many trials it keeps one

@@ -14,7 +14,7 @@ from memflux.training import search_space
 from memflux.training.data import FRACTIONS, SplitCurves, split_curves
 from memflux.training.memode import search
 from memflux.training.models import MODELS as ARCHITECTURES
-from memflux.training.search_space import Preset, Value
+from memflux.training.setting import Preset, Value
 
 if TYPE_CHECKING:
     from memflux.platform.tuning.plan import Plan

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Generator, Mapping
 from typing import Protocol
 
-from memflux.training.search_space import Value
+from memflux.training.setting import Value
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,11 +7,11 @@ from memflux.errors import check_choice, check_integer, check_names
 from memflux.loops import MOST
 from memflux.training.memode.fit import FitConfig
 from memflux.training.memode.model import KINDS, MemOdeConfig, diamond
-from memflux.training.search_space import Among, Between, Preset, Setting, Value, ends_of
+from memflux.training.setting import Among, Between, Preset, Setting, Value, ends_of
 
 MODEL = "memode"  # what a study file calls them
 FOREVER = 1e9  # s: what a training comes to must not depend on the clock
-OF_MODEL = ("kind", "states", "steps")  # fields that are settings as they are
+OF_MODEL = ("kind", "states", "sees_voltage", "steps")  # fields that are settings as they are
 OF_FIT = ("starts", "iterations", "ridge", "balanced")
 _MODEL, _FIT = MemOdeConfig(), FitConfig(balanced=False)  # slopes and curvatures in the error did not help so far
 DEFAULTS: Mapping[str, Value] = {
@@ -35,6 +35,7 @@ PRESETS: Mapping[str, Preset] = {
         model=MODEL,
         search={
             "states": Between(low=1, high=4),
+            "sees_voltage": Among(values=(False, True)),
             "width": Between(low=4, high=16, step=2),
             "layers": Between(low=1, high=2),
             "memductance_width": Between(low=4, high=16, step=2),
@@ -63,15 +64,15 @@ PRESETS: Mapping[str, Preset] = {
 def candidate(settings: Mapping[str, Value | None], records: int = MOST) -> tuple[MemOdeConfig, FitConfig, int]:
     """Architecture, training, and parts of a cross-validation of so many records, from some settings.
 
-    A single network has one state and no network for G, whatever the settings of these say. Raises InvalidValue for
-    unknown settings and for values out of range.
+    A single network has one state and no network for G, whatever the settings of these say: a study may vary its kind
+    and them. Raises InvalidValue for unknown settings and for values out of range.
     """
     check_names(f"setting of {MODEL}", settings, DEFAULTS)
     every: dict[str, Any] = {**DEFAULTS, **settings}
     check_integer("memductance_width", every["memductance_width"], low=2, high=1024)
     check_integer("memductance_layers", every["memductance_layers"], low=1, high=8)
     if check_choice("kind", every["kind"], KINDS) == "single":
-        every["states"] = 1
+        every |= {"states": 1, "sees_voltage": False}
     config = MemOdeConfig(
         rate_widths=diamond(every["width"], every["layers"]),
         memductance_widths=diamond(every["memductance_width"], every["memductance_layers"]),
