@@ -91,16 +91,15 @@ class NeuralOdes:
 
     def begin(self, plan: "Plan", checkpoints: str) -> Begun:
         """The records, of which two at least have to be left to learn from."""
-        loops = read_loops(plan.dataset, plan.series_resistance)
-        if plan.validation:
-            loops = loops.split(plan.validation)[0]
+        every = read_loops(plan.dataset, plan.series_resistance)
+        loops = every.split(plan.validation)[0] if plan.validation else every
         if len(loops) < 2:
             raise InvalidValue(f"{len(loops)} record of {plan.dataset} is left to learn from; give two or more.")
         search.check_search(plan.settings(), plan.held(), len(loops))
         job = LoopsJob(
             loops=loops, objectives=plan.objectives, deal=plan.seed, threads=plan.cpus, checkpoints=checkpoints
         )
-        return Begun(work=job, content_hash=loops.content_hash, defaults=search.DEFAULTS)
+        return Begun(work=job, content_hash=every.content_hash, defaults=search.DEFAULTS)
 
 
 SUBJECTS: tuple[Subject, ...] = (Surrogates(), NeuralOdes())

@@ -114,7 +114,7 @@ def _look(done: Sequence[Done], folds: int, weights: int) -> Look:
         percent=100 * len(done) // folds,
         epochs=sum(part.iterations for part in done),
         error=float(np.mean(errors)) if errors else float("nan"),
-        seconds=sum(part.seconds for part in done),
+        seconds=sum((part.seconds for part in done), 0.0),
         weights=weights,
     )
 
