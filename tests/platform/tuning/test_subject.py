@@ -11,7 +11,7 @@ from memflux.platform.tuning.executor_ray import RayTrials
 from memflux.platform.tuning.executor_serial import SerialTrials
 from memflux.platform.tuning.journal import read
 from memflux.platform.tuning.plan import Plan
-from memflux.platform.tuning.subject import MODELS, PRESETS, NeuralOdes, Surrogates, subject_of
+from memflux.platform.tuning.subject import MODELS, PRESETS, SAMPLES, NeuralOdes, Surrogates, subject_of
 from memflux.platform.tuning.tune import run
 from memflux.training.memode.search import DEFAULTS
 
@@ -44,7 +44,7 @@ def test_every_model_has_one_subject():
 
 def test_records_for_validation_are_not_seen_by_trials(records, tmp_path):
     begun = plan(records).subject.begin(plan(records), str(tmp_path))
-    every = read_loops(records)
+    every = read_loops(records, samples=SAMPLES)
     assert begun.work.loops.names == ("0.5V", "0.75V", "1.25V", "1.5V")
     assert begun.content_hash == every.content_hash
     assert begun.defaults == DEFAULTS

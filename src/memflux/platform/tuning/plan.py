@@ -35,7 +35,7 @@ _COMMENTS = {
     "validation": "records that no trial sees, such as [1.0V_1Hz]",
     "series_resistance": "Ohm; null: from records with voltage and current",
     "search": f"what varies: a preset ({', '.join(PRESETS)}), or lines 'name: {{low: 1, high: 9}}', 'name: [a, b]'",
-    "fixed": "settings at other than their defaults; epochs is what a trial costs",
+    "fixed": "settings at other than their defaults; a trial costs epochs, or starts, iterations and folds",
     "objectives": f"what is lowered: {'; or '.join(', '.join(s.objectives) for s in SUBJECTS)}; two make a front",
     "trials": "trainings at most; null: until another budget is spent",
     "hours": "after which no trial begins; null: no such end",

@@ -26,6 +26,7 @@ from memflux.training.setting import Value
 PAGE, DOCUMENT = "report.html", "report.json"
 SHOWN = 10  # best trials in the table
 ACROSS = 3  # slices beside each other
+PLAIN = 1e-3  # smallest number on an axis that is not better a power of ten
 # what people read
 NAMED = {"nmae": "validation nMAE", "loop_error": "cross-validated L_b"}
 UNITS = {
@@ -151,7 +152,7 @@ def _importances(ranks: Importances | None) -> Section:
         return Section(title=title, text="", missing="it takes twelve trials, and one objective, to rank settings.")
     order = ranks.order[::-1]
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(8.4, 0.5 + 0.42 * len(order)), layout="constrained")
+        figure = Figure(figsize=(8.4, 0.8 + 0.42 * len(order)), layout="constrained")
         ax = figure.subplots()
         place = np.arange(len(order))
         shown = (
@@ -163,7 +164,7 @@ def _importances(ranks: Importances | None) -> Section:
             ax.barh(place + 0.26 * (1 - k), values[order], height=0.24, color=colour, label=name)
         ax.set_yticks(place, [label(ranks.names[k]) for k in order])
         ax.set(xlabel="share", xlim=(0, None))
-        ax.legend(loc="lower right")
+        ax.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3)
     text = (
         f"Three ways to share the variance of the logarithm of the error, from {ranks.trials} trials, {ranks.pruned} "
         f"of them ended early. The boosted model behind gain and permutation has R2 = {ranks.r2:.2f} on trials that "
@@ -203,7 +204,8 @@ def _slice(ax: Axes, trials: Sequence[FrozenTrial], name: str, factor: float) ->
         ax.set_xlim(-0.5, len(distribution.choices) - 0.5)
     elif getattr(distribution, "log", False):
         ax.set_xscale("log")
-        plain_numbers(ax.xaxis)
+        if distribution.low >= PLAIN:  # type: ignore[attr-defined]
+            plain_numbers(ax.xaxis)
     elif isinstance(distribution, IntDistribution):
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
 

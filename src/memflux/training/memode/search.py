@@ -43,7 +43,7 @@ PRESETS: Mapping[str, Preset] = {
             "ridge": _RIDGE,
             "balanced": Among(values=(False, True)),
         },
-        fixed={"starts": 2, "iterations": 60},
+        fixed={"starts": 2, "iterations": 40},
     ),
     "memode-published": Preset(
         model=MODEL,
