@@ -19,7 +19,7 @@ from memflux.training.memode.fit import fit
 from memflux.training.memode.search import candidate
 
 MINUTES = 6.0
-CHEAP = {"starts": 1, "iterations": 30, "folds": 4}  # a trial
+CHEAP = {"starts": 2, "iterations": 25, "folds": 3}  # a trial
 SMALL = {"starts": 1, "iterations": 5, "folds": 2, "states": 1, "steps": 32, "width": 2, "memductance_width": 2}
 STARTS, ITERATIONS, SECONDS = 12, 200, 75.0  # of the winner, as of the models above
 

@@ -53,6 +53,7 @@ def test_presets_can_be_trained(name):
         ({"memductance_width": Between(low=1, high=9)}, {}, "memductance_width = 1 is out of range"),
         ({"memductance_layers": Between(low=1, high=9)}, {}, "memductance_layers = 9 is out of range"),
         ({"states": Between(low=1, high=17)}, {}, "states = 17 is out of range"),
+        ({"width": Between(low=8, high=512)}, {"layers": 4}, "weights are too many; lower width and layers"),
         ({"ridge": Between(low=-1.0, high=1.0)}, {}, "ridge = -1 is out of range"),
         ({"kind": Among(values=("dual", "triple"))}, {}, "kind = 'triple' is not known"),
         ({"folds": Between(low=2, high=9)}, {}, "folds = 9 is out of range; give a whole number from 2 to 8"),

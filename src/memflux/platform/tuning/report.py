@@ -138,7 +138,9 @@ def _history(plan: Plan, trials: Sequence[FrozenTrial]) -> Section:
         )
         ax.plot([t.number for t in done], [factor * value_of(t) for t in done], "o", color=ACCENT, label="complete")
         best = np.minimum.accumulate([value_of(t) for t in done])
-        ax.step([t.number for t in done], factor * best, where="post", color=MODEL, label="best so far")
+        places = [t.number for t in done] + [max(t.number for t in trials)]
+        ax.step(places, factor * best[[*range(len(done)), -1]], where="post", color=MODEL, label="best so far")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.set(xlabel="trial", ylabel=_axis(plan.objectives[0], unit), yscale="log")
         plain_numbers(ax.yaxis)
         ax.legend()

@@ -1,15 +1,17 @@
 """What a study of neural ODEs of measured loops varies: their settings as numbers and words, and what they make."""
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
-from memflux.errors import check_choice, check_integer, check_names
+from memflux.errors import InvalidValue, check_choice, check_integer, check_names
 from memflux.loops import MOST
 from memflux.training.memode.fit import FitConfig
 from memflux.training.memode.model import KINDS, MemOdeConfig, diamond
 from memflux.training.setting import Among, Between, Preset, Setting, Value, ends_of
 
 MODEL = "memode"  # what a study file calls them
+WEIGHTS = 10_000  # that can be trained at most: an iteration solves a full matrix of so many rows
 FOREVER = 1e9  # s: what a training comes to must not depend on the clock
 OF_MODEL = ("kind", "states", "sees_voltage", "steps")  # fields that are settings as they are
 OF_FIT = ("starts", "iterations", "ridge", "balanced")
@@ -78,6 +80,9 @@ def candidate(settings: Mapping[str, Value | None], records: int = MOST) -> tupl
         memductance_widths=diamond(every["memductance_width"], every["memductance_layers"]),
         **{name: every[name] for name in OF_MODEL},
     )
+    weights = sum((a + 1) * b for sizes in config.sizes for a, b in itertools.pairwise(sizes))
+    if weights > WEIGHTS:
+        raise InvalidValue(f"{weights} weights are too many; lower width and layers of f or G, for {WEIGHTS} at most.")
     how = FitConfig(seconds=FOREVER, **{name: every[name] for name in OF_FIT})
     return config, how, check_integer("folds", every["folds"], low=2, high=records)
 
