@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 
+import numba
 import numpy as np
 import pytest
 
@@ -124,3 +125,18 @@ def test_a_failure_has_no_error_yet_and_the_study_takes_it(loops, tmp_path):
         for look in job(loops).looks(dataclasses.replace(task(steps=3), number=number)):
             assert study.tell(number, look)
         assert study.tally().failed == 1
+
+
+@pytest.mark.parametrize("threads", [1, 1000])
+def test_threads_are_as_many_as_asked_for_or_there_and_are_given_back(loops, monkeypatch, threads):
+    most = numba.config.NUMBA_NUM_THREADS
+    before, predict, used = numba.get_num_threads(), MemOde.predict, set()
+
+    def counted(self, seen):
+        used.add(numba.get_num_threads())
+        return predict(self, seen)
+
+    monkeypatch.setattr(MemOde, "predict", counted)
+    for _ in job(loops, threads=threads).looks(task()):
+        assert numba.get_num_threads() == before
+    assert used == {min(threads, most)}
