@@ -13,8 +13,16 @@ import measured_compact
 import measured_crossbar
 import measured_pulses
 import measured_sdc
+import measured_search
 
 if __name__ == "__main__":
     harness.run(
-        "measured", [*measured_pulses.ROWS, *measured_compact.ROWS, *measured_sdc.ROWS, *measured_crossbar.ROWS]
+        "measured",
+        [
+            *measured_pulses.ROWS,
+            *measured_compact.ROWS,
+            *measured_sdc.ROWS,
+            *measured_search.ROWS,
+            *measured_crossbar.ROWS,
+        ],
     )

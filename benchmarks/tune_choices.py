@@ -22,7 +22,8 @@ import harness
 import tune_quality
 from harness import Row
 from memflux.platform.tuning import study as real
-from memflux.training.search_space import PRESETS, Among, Setting
+from memflux.training.search_space import PRESETS
+from memflux.training.setting import Among, Setting
 
 LOOKS = (5, 8, 10, 16, 20, 25, 33, 41, 50, 66, 83, 100)  # percent of a training
 STUDIES = 16

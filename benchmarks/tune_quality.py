@@ -25,7 +25,8 @@ from memflux.platform.tuning.trial import Job
 from memflux.platform.tuning.tune import CHECKPOINTS, curves_of
 from memflux.training.evaluate import evaluate
 from memflux.training.loop import Recipe, Training
-from memflux.training.search_space import Value, configured, defaults_of
+from memflux.training.search_space import configured, defaults_of
+from memflux.training.setting import Value
 
 CACHE = published.CACHE.with_name("tuning")
 CURVES, SAMPLES = 512, 40  # of a data set; a cycle, so 80 steps a drive

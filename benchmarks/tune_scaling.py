@@ -15,9 +15,10 @@ from memflux.platform.cluster import local_cluster
 from memflux.platform.tuning.executor_ray import RayTrials
 from memflux.platform.tuning.executor_serial import SerialTrials
 from memflux.platform.tuning.plan import Plan
-from memflux.platform.tuning.study import Look, Study, Task
-from memflux.platform.tuning.trial import Job, Work
+from memflux.platform.tuning.study import Study
+from memflux.platform.tuning.trial import Job
 from memflux.platform.tuning.tune import Trials, curves_of
+from memflux.platform.tuning.work import Look, Task, Work
 
 LONG_S = 20.0  # of the trial whose overhead is asked for
 NOTHING = 500  # no-op trials

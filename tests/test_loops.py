@@ -1,5 +1,6 @@
 """Records of hysteresis loops: what is read, how periods are found, how far a model is, and what is refused."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -114,3 +115,19 @@ def test_records_that_cannot_be_used_are_named(tmp_path: Path, text: str, match:
         read_loops(tmp_path, series_resistance=1e-3)
     with pytest.raises(InvalidValue, match="0 records"):
         read_loops(tmp_path / "nowhere")
+
+
+def test_records_are_known_by_what_they_hold(tmp_path: Path) -> None:
+    for name, frequency in (("a", 5.0), ("b", 10.0)):
+        write(tmp_path / f"{name}.csv", frequency)
+    loops = read_loops(tmp_path)
+    assert read_loops(tmp_path).content_hash == loops.content_hash
+    others = (
+        read_loops(tmp_path, RESISTANCE * 1.001),
+        read_loops(tmp_path, samples=999),
+        loops[np.array([1, 0])],
+        loops[:1],
+        dataclasses.replace(loops, names=("a", "c")),
+        dataclasses.replace(loops, current=np.nextafter(loops.current, 1.0)),
+    )
+    assert len({loops.content_hash, *(other.content_hash for other in others)}) == 1 + len(others)

@@ -6,7 +6,9 @@ measurements of B. Garda and K. Bednarz, doi 10.3390/en17020467.
 
 import csv
 import dataclasses
+import hashlib
 import itertools
+import json
 from pathlib import Path
 from typing import Self
 
@@ -59,6 +61,14 @@ class Loops:
         if held.all() or not held.any():
             raise InvalidValue(f"{held.sum()} of {len(self)} records are for validation; leave some on either side.")
         return self[~held], self[held]
+
+    @property
+    def content_hash(self) -> str:
+        """Of names, frequencies, samples and series resistance."""
+        content = hashlib.sha256(json.dumps([self.names, self.series_resistance, self.source.shape]).encode())
+        for part in (self.frequency, self.source, self.voltage, self.current):
+            content.update(np.ascontiguousarray(part, dtype="<f8").tobytes())
+        return content.hexdigest()
 
 
 def loop_error(

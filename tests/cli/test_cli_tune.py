@@ -66,6 +66,7 @@ def test_from_a_file_to_a_surrogate(root):
     assert "ended early" in page
     assert "best trial" in run("report", study).stdout
 
+    assert "--starts is for neural ODEs" in str(run("winner", study, "--out", root / "b", "--starts", 2).exception)
     found = json.loads(run("winner", study, "--out", root / "best", "--json").stdout)
     assert found["trial"] == state["best_number"]
     assert sum(found["split"].values()) == 120  # all curves, not those of the trials

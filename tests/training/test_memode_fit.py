@@ -9,7 +9,7 @@ import torch
 from memflux.errors import DataError, InvalidValue
 from memflux.loops import Loops, loop_error
 from memflux.training.memode import model as memode_model
-from memflux.training.memode.fit import FitConfig, cross_validate, fit
+from memflux.training.memode.fit import FitConfig, cross_validate, fit, folds_of
 from memflux.training.memode.gradient import MemOdeNetwork, Recipe, balance, bound_penalty, descend, losses
 from memflux.training.memode.gradient import _Drive as Drive
 from memflux.training.memode.model import MemOde, MemOdeConfig, Orbits, Scales, diamond
@@ -196,6 +196,11 @@ def test_cross_validation_leaves_every_record_out_once() -> None:
     errors = cross_validate(loops, [(SINGLE, how), (dataclasses.replace(SINGLE, rate_widths=(2,)), how)], folds=3)
     assert errors.shape == (2, 6)
     assert np.isfinite(errors).all()
+    first, last = folds_of(loops, SINGLE, how, 3, first=1)
+    np.testing.assert_array_equal(np.concatenate([first.errors, last.errors]), errors[0][[*first.held, *last.held]])
+    assert first.iterations > 0
+    again = folds_of(loops, SINGLE, how, 3, deal=1)
+    assert sorted(k for fold in again for k in fold.held) == list(range(6))
     with pytest.raises(InvalidValue, match="folds = 7"):
         cross_validate(loops, [(SINGLE, how)], folds=7)
 

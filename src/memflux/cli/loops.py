@@ -1,5 +1,6 @@
 """`memflux loops`: neural ODEs of a measured device, from a folder of its hysteresis loops."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -7,12 +8,14 @@ import typer
 
 from memflux.cli.output import Json, emit, progress
 from memflux.cli.question import Out, Seed, check_out
-from memflux.errors import DataError
+from memflux.errors import DataError, InvalidValue
 
 if TYPE_CHECKING:
     import numpy as np
 
     from memflux.loops import Loops
+    from memflux.training.memode.fit import FitConfig
+    from memflux.training.memode.model import MemOdeConfig
 
 loops_app = typer.Typer(help="Neural ODEs of a measured device.", no_args_is_help=True)
 
@@ -39,8 +42,8 @@ def train(
     sees_voltage: Annotated[bool, typer.Option(help="G of a dual one depends on the voltage too.")] = False,
     validate: Validate = None,
     series_resistance: Resistance = None,
-    starts: Annotated[int, typer.Option(help="Trainings from different weights, of which the best is kept.")] = 8,
-    iterations: Annotated[int, typer.Option(help="Steps of a training.")] = 150,
+    starts: Annotated[int, typer.Option(help="Small networks from different weights, of which the best grow.")] = 12,
+    iterations: Annotated[int, typer.Option(help="Steps of a training, from one size to the next.")] = 60,
     ridge: Annotated[float, typer.Option(help="Weight of the sum of squared weights.")] = 1e-5,
     balanced: Annotated[bool, typer.Option(help="Fit slopes and curvatures too (Algorithm 1).")] = False,
     folds: Annotated[int, typer.Option(help="Parts of a cross-validation of these settings; 0: none.")] = 0,
@@ -51,36 +54,59 @@ def train(
 
     Example: memflux loops train records --validate 1.0V_1Hz --out device
     """
-    from memflux.loops import loop_error, read_loops
-    from memflux.training.memode.fit import FitConfig, cross_validate, fit
-    from memflux.training.memode.model import MemOdeConfig, diamond
+    from memflux.loops import read_loops
+    from memflux.training.memode.fit import cross_validate
+    from memflux.training.memode.search import candidate
 
+    check_new(out)
+    config, how, _ = candidate(
+        {
+            "kind": kind, "states": states, "sees_voltage": sees_voltage, "width": width, "layers": layers,
+            "starts": starts, "iterations": iterations, "ridge": ridge, "balanced": balanced,
+        }
+    )  # fmt: skip
+    if sees_voltage and not config.sees_voltage:
+        raise InvalidValue("--sees-voltage is for the network for G, which a single one has not; leave it out.")
+    every = read_loops(folder, series_resistance)
+    crossed: dict[str, Any] = {}
+    if folds:
+        inside = every.split(validate)[0] if validate else every
+        crossed["L_b, cross-validated"] = float(cross_validate(inside, [(config, how)], folds, seed)[0].mean())
+    result = learned(every, validate or [], config, how, seed, out, as_json=as_json)
+    emit(crossed | result, as_json, f"neural ODE of {folder}")
+
+
+def check_new(out: Path) -> None:
+    """Raises DataError where a model's folder is there already."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"--out {out} is there already; name another folder.")
-    config = MemOdeConfig(
-        kind=kind,
-        states=1 if kind == "single" else states,
-        rate_widths=diamond(width, layers),
-        sees_voltage=sees_voltage,
-    )
-    how = FitConfig(starts=starts, iterations=iterations, ridge=ridge, balanced=balanced)
-    every = read_loops(folder, series_resistance)
-    learned = every.split(validate)[0] if validate else every
+
+
+def learned(
+    every: "Loops",
+    validation: Sequence[str],
+    config: "MemOdeConfig",
+    how: "FitConfig",
+    seed: int,
+    out: Path,
+    *,
+    as_json: bool,
+    notes: Mapping[str, object] | None = None,
+) -> dict[str, Any]:
+    """Train on all records but those for validation, save the model with its L_b of each, and say what came of it."""
+    from memflux.loops import loop_error
+    from memflux.training.memode.fit import fit
+
+    inside = every.split(list(validation))[0] if validation else every
     with progress(as_json) as shown:
         task = shown.add_task("starts", total=how.starts, note="")
         trained = fit(
-            learned, config, how, seed, lambda k, error: shown.update(task, completed=k + 1, note=f"L_b {error:.3g}")
+            inside, config, how, seed, lambda k, error: shown.update(task, completed=k + 1, note=f"L_b {error:.3g}")
         )
-    result: dict[str, Any] = {
-        "seconds": trained.seconds,
-        "L_b of the starts": [float(e) for e in trained.of_starts if e < 1e9],
-    }
-    if folds:
-        result["L_b, cross-validated"] = float(cross_validate(learned, [(config, how)], folds, seed)[0].mean())
-    errors = loop_error(*trained.model.predict(every), every)
-    result |= _errors(every, errors, validate or [])
-    trained.model.save(out, {"records": list(learned.names), "errors": result["records"]})
-    emit(result | {"written to": str(out)}, as_json, f"neural ODE of {folder}")
+    result = _errors(every, loop_error(*trained.model.predict(every), every), validation)
+    trained.model.save(out, {"records": list(inside.names), "errors": result["records"], **(notes or {})})
+    starts = [float(e) for e in trained.of_starts if e < 1e9]
+    return {"seconds": trained.seconds, "L_b of the starts": starts, **result, "written to": str(out)}
 
 
 def evaluate(
@@ -105,11 +131,11 @@ def evaluate(
     emit(_errors(loops, loop_error(voltage, current, loops), []), as_json, f"{model} beside {folder}")
 
 
-def _errors(loops: "Loops", errors: "np.ndarray", validation: list[str]) -> dict[str, Any]:
+def _errors(loops: "Loops", errors: "np.ndarray", validation: Sequence[str]) -> dict[str, Any]:
     """L_b of every record, and its means; None where an orbit does not close."""
     import numpy as np
 
-    held = np.isin(loops.names, validation)
+    held = np.isin(loops.names, list(validation))
     found = {name: float(e) if np.isfinite(e) else None for name, e in zip(loops.names, errors, strict=True)}
     means = {"L_b, all records": errors.mean()} | (
         {"L_b, learned from": errors[~held].mean(), "L_b, validation": errors[held].mean()} if validation else {}

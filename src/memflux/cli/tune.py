@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,7 @@ from memflux.errors import InvalidValue, MissingDependency, check_choice
 
 if TYPE_CHECKING:
     from memflux.platform.tuning.journal import Tally
+    from memflux.platform.tuning.plan import Plan
     from memflux.platform.tuning.tune import Trials
 
 EXECUTORS = ("ray", "serial")
@@ -46,12 +48,17 @@ def register(app: typer.Typer) -> None:
 
 
 def new(
-    model: Annotated[str, typer.Option("--model", help="spectral, lstm, hybrid or neural_ode.")],
-    dataset: Annotated[str, typer.Option("--dataset", help="Folder or URL of the data set.")],
+    model: Annotated[str, typer.Option("--model", help="spectral, lstm, hybrid, neural_ode; memode: measured loops.")],
+    dataset: Annotated[
+        str, typer.Option("--dataset", help="Folder or URL of the data set; for memode folder of records NAME.csv.")
+    ],
     search: Annotated[
         str, typer.Option("--search", help="Preset of what varies, such as lstm-published; default: that of the model.")
     ] = "",
     trials: Annotated[int, typer.Option("--trials", help="Trainings at most.")] = 64,
+    validate: Annotated[
+        list[str] | None, typer.Option("--validate", help="memode: a record that no trial sees; repeatable.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Print a commented study file.
@@ -59,12 +66,12 @@ def new(
     Example: memflux tune new --model lstm --dataset runs/5d > study.yaml
     """
     from memflux.platform.tuning.plan import Plan
-    from memflux.training.models import MODELS
+    from memflux.platform.tuning.subject import MODELS
 
     check_choice("model", model, MODELS)
-    plan = Plan(model=model, dataset=dataset, search=search or model, trials=trials)
+    plan = Plan(model=model, dataset=dataset, search=search or model, trials=trials, validation=tuple(validate or ()))
     if as_json:
-        emit(plan.model_dump(mode="json"), True)
+        emit(plan.model_dump(mode="json", exclude=set(plan.subject.foreign)), True)
     else:
         sys.stdout.write(plan.to_yaml())
 
@@ -151,10 +158,13 @@ def report(study: Study, as_json: Json = False) -> None:
 
 def winner(
     study: Study,
-    out: Annotated[Path, typer.Option("--out", help="Folder to write the surrogate to.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write the surrogate, or the neural ODE of loops, to.")],
     number: Annotated[int | None, typer.Option("--trial", help="Another trial than the best.")] = None,
     epochs: Annotated[
-        int | None, typer.Option("--epochs", help="Passes over the training set; default: a trial's.")
+        int | None, typer.Option("--epochs", help="Passes over the training set, or iterations; default: a trial's.")
+    ] = None,
+    starts: Annotated[
+        int | None, typer.Option("--starts", help="memode: trainings, the best of which is kept; default: a trial's.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the weights and of the order of the batches.")] = 0,
     minutes: Annotated[
@@ -162,35 +172,79 @@ def winner(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Train the best trial's settings on the whole data set, test it on the devices no trial saw, and save it.
+    """Train the best trial's settings on all data but what no trial saw, test it on that, and save it.
 
     Example: memflux tune winner runs/study --out runs/best
     """
     _need_optuna()
+    from memflux.platform.tuning.journal import chosen_trial, read
+    from memflux.platform.tuning.subject import NeuralOdes
+
+    plan, found = read(study)
+    trial = chosen_trial(found, number)
+    settings = {**plan.held(), **trial.params}
+    about = {"tuned by": f"trial {trial.number} of {study}"}
+    seconds = None if minutes is None else 60.0 * minutes
+    if isinstance(plan.subject, NeuralOdes):
+        if seconds is not None:
+            raise InvalidValue("--minutes is for surrogates: a neural ODE of loops is trained in one go; leave it out.")
+        settings |= {k: v for k, v in {"iterations": epochs, "starts": starts}.items() if v is not None}
+        result = _neural_ode(plan, settings, out, seed, about, as_json=as_json)
+        title = "neural ODE"
+    else:
+        if starts is not None:
+            raise InvalidValue("--starts is for neural ODEs of measured loops; leave it out.")
+        settings |= {} if epochs is None else {"epochs": epochs}
+        result = _surrogate(plan, settings, out, seed, seconds, about, as_json=as_json)
+        title = "surrogate"
+    emit({"trial": trial.number, "settings": settings, **result}, as_json, title=title)
+
+
+def _surrogate(
+    plan: "Plan",
+    settings: Mapping[str, Any],
+    out: Path,
+    seed: int,
+    seconds: float | None,
+    about: dict[str, str],
+    *,
+    as_json: bool,
+) -> dict[str, object]:
+    """Trained on all curves of the data set but those of its test part."""
     from memflux.cli.training import checkpoint_beside, summary, trained
     from memflux.dataset import Dataset
-    from memflux.platform.tuning.journal import chosen_trial, read
     from memflux.training.checkpoint import check_target
     from memflux.training.loop import Recipe
     from memflux.training.pool import Pool
     from memflux.training.search_space import configured
 
     check_target(out)
-    plan, found = read(study)
-    trial = chosen_trial(found, number)
     data = Dataset.open(plan.dataset)
     space = data.space_or(plan.space)
-    settings = {**plan.held(), **trial.params} | ({} if epochs is None else {"epochs": epochs})
     config, schedule = configured(plan.model, settings, len(data), space.drive)
     checkpoint = checkpoint_beside(out)
     recipe = Recipe(
         config=config, schedule=schedule, seed=seed, device="cuda" if plan.gpus else "cpu", checkpoint=checkpoint,
-        seconds=None if minutes is None else 60.0 * minutes,
+        seconds=seconds,
     )  # fmt: skip
     surrogate = trained(Pool.of(data), space, recipe, as_json=as_json, samples=plan.samples)
-    surrogate.described({"tuned by": f"trial {trial.number} of {study}"}).save(out)
+    surrogate.described(about).save(out)
     checkpoint.unlink(missing_ok=True)
-    emit({"trial": trial.number, "settings": settings, **summary(surrogate, out)}, as_json, title="surrogate")
+    return summary(surrogate, out)
+
+
+def _neural_ode(
+    plan: "Plan", settings: Mapping[str, Any], out: Path, seed: int, about: dict[str, str], *, as_json: bool
+) -> dict[str, object]:
+    """Trained on all records but those for validation."""
+    from memflux.cli.loops import check_new, learned
+    from memflux.loops import read_loops
+    from memflux.training.memode.search import candidate
+
+    check_new(out)
+    config, how, _ = candidate(settings)
+    every = read_loops(plan.dataset, plan.series_resistance)
+    return learned(every, plan.validation, config, how, seed, out, as_json=as_json, notes=about)
 
 
 def _trials(name: str, workers: int | None, address: str | None) -> "Trials":

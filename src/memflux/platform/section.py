@@ -1,7 +1,7 @@
 """A part of a file that people write: frozen, unknown keys refused, each mistake worded in one sentence."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -44,10 +44,10 @@ class Section(pydantic.BaseModel):
             raise InvalidValue(f"{path} does not hold 'key: value' lines; see {command} --help.")
         return fields
 
-    def yaml_with_comments(self, heading: str) -> str:
-        """The file, each line with its comment, below a heading."""
+    def yaml_with_comments(self, heading: str, without: Collection[str] = ()) -> str:
+        """The file, each line with its comment, below a heading; fields in `without` are left out."""
         lines = [f"# {heading}"]
-        for name, value in self.model_dump(mode="json").items():
+        for name, value in self.model_dump(mode="json", exclude=set(without)).items():
             comment = self.section_comments[name]
             if isinstance(value, dict) and value:
                 lines += [f"{f'{name}:':<30}  # {comment}"]

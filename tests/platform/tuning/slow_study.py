@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from memflux.platform.tuning.plan import Plan
-from memflux.platform.tuning.study import Look, Study
+from memflux.platform.tuning.study import Study
+from memflux.platform.tuning.work import Look
 
 PLAN = Plan(
     model="spectral",

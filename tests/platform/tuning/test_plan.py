@@ -5,9 +5,13 @@ import yaml
 
 from memflux.errors import InvalidValue
 from memflux.platform.tuning.plan import Plan
-from memflux.training.search_space import PRESETS, Among, Between
+from memflux.platform.tuning.subject import PRESETS
+from memflux.training.setting import Among, Between
 
 GIVEN = {"model": "lstm", "dataset": "data", "search": {"units": {"low": 16, "high": 64, "step": 16}}}
+
+
+OF_LOOPS = {"model": "memode", "dataset": "records", "search": {"width": {"low": 2, "high": 8}}}
 
 
 def plan(**changes):
@@ -16,11 +20,12 @@ def plan(**changes):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_written_file_reads_as_the_plan_it_was_written_from(name, tmp_path):
-    written = plan(model=PRESETS[name].model, search=name, fixed={"epochs": 5}, dataset=str(tmp_path / "d"))
+    cost = "iterations" if PRESETS[name].model == "memode" else "epochs"
+    written = plan(model=PRESETS[name].model, search=name, fixed={cost: 5}, dataset=str(tmp_path / "d"))
     (tmp_path / "s.yaml").write_text(written.to_yaml())
     assert Plan.from_yaml(tmp_path / "s.yaml") == written
-    assert written.settings() == {k: v for k, v in PRESETS[name].search.items() if k != "epochs"}
-    assert written.held() == {**PRESETS[name].fixed, "epochs": 5}
+    assert written.settings() == {k: v for k, v in PRESETS[name].search.items() if k != cost}
+    assert written.held() == {**PRESETS[name].fixed, cost: 5}
 
 
 def test_a_long_path_is_written_whole(tmp_path):
@@ -85,11 +90,66 @@ def test_numbers_that_yaml_takes_for_text(tmp_path):
         ({"search": {"units": [8, 16]}, "sampler": "cma-es"}, "sampler = 'cma-es' varies numbers alone"),
         ({"gpus": -0.5}, "gpus = -0.5 is out of range"),
         ({"processes": 0}, "processes = 0 is out of range"),
+        ({"validation": ["1.0V"]}, r"validation = \('1.0V',\) means nothing to a study of lstm; leave it out"),
+        ({"series_resistance": 1e3}, "series_resistance = 1000.0 means nothing to a study of lstm"),
+        ({"objectives": ["loop_error"]}, "objective = 'loop_error' is not known; choose one of nmae"),
+        ({"search": "memode"}, "search = 'memode' is for memode, not for lstm"),
     ],
 )
 def test_what_it_does_not_take(changes, words):
     with pytest.raises(InvalidValue, match=words):
         plan(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"space": "5d-parametric"}, "space = '5d-parametric' means nothing to a study of memode; leave it out"),
+        ({"curves": 50}, "curves = 50 means nothing"),
+        ({"samples": 50}, "samples = 50 means nothing"),
+        ({"gpus": 0.5}, "gpus = 0.5 means nothing"),
+        ({"processes": 2}, "processes = 2 means nothing"),
+        ({"objectives": ["nmae"]}, "objective = 'nmae' is not known; choose one of loop_error, parameters"),
+        ({"objectives": ["loop_error", "parameters"]}, "ranks by loop_error; write 'pruner: none'"),
+        ({"search": "lstm"}, "search = 'lstm' is for lstm, not for memode"),
+        ({"search": {"units": [1, 2]}}, "'units' is not a setting of memode"),
+        ({"fixed": {"epochs": 5}}, "'epochs' is not a setting of memode"),
+        ({"validation": "1.0V"}, "validation = '1.0V' must be a list of names of records"),
+        ({"validation": [1.0]}, "must be a list of names"),
+        ({"series_resistance": -5}, "series_resistance = -5 Ohm is out of range"),
+    ],
+)
+def test_what_a_study_of_loops_does_not_take(changes, words):
+    with pytest.raises(InvalidValue, match=words):
+        Plan(**{**OF_LOOPS, **changes})
+
+
+def test_a_study_of_loops_has_its_own_fields_and_objective(tmp_path):
+    loops = Plan(**OF_LOOPS, validation=["b", "a", "b"], series_resistance="1e3")
+    assert loops.objectives == ("loop_error",)
+    assert plan().objectives == ("nmae",)
+    assert (loops.validation, loops.series_resistance) == (("a", "b"), 1e3)
+    assert "curves" not in loops.to_yaml()
+    assert "validation" not in plan().to_yaml()
+    several = Plan(**OF_LOOPS, objectives=["loop_error", "parameters"], pruner="none")
+    assert several.recipe()["objectives"] == ["loop_error", "parameters"]
+    assert loops.recipe()["validation"] == ["a", "b"]
+    assert "gpus" not in loops.recipe()
+
+
+def test_the_recipe_of_a_surrogate_is_what_folders_hold_already():
+    assert plan().recipe() == {
+        "model": "lstm",
+        "space": "",
+        "curves": None,
+        "samples": None,
+        "search": {"units": {"low": 16, "high": 64, "step": 16}},
+        "fixed": {},
+        "objectives": ["nmae"],
+        "sampler": "tpe",
+        "pruner": "asha",
+        "seed": 0,
+    }
 
 
 def test_files_that_are_none(tmp_path):

@@ -12,7 +12,8 @@ from memflux.errors import DataError, InvalidValue
 from memflux.platform.tuning.executor_serial import SerialTrials
 from memflux.platform.tuning.journal import JOURNAL, best_trials, chosen_trial, ended, read, tally
 from memflux.platform.tuning.plan import SAMPLERS, Plan
-from memflux.platform.tuning.study import ATTEMPTS, Look, Study
+from memflux.platform.tuning.study import ATTEMPTS, Study
+from memflux.platform.tuning.work import Look
 
 
 def changed(**changes):

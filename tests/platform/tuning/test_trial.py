@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from memflux.platform.tuning.study import Task
 from memflux.platform.tuning.trial import Job
+from memflux.platform.tuning.work import Task
 from memflux.space import Space
 from memflux.stand_in import StandIn
 from memflux.training.data import split_curves

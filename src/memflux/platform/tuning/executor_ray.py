@@ -22,8 +22,8 @@ from ray.tune.search import Searcher
 from memflux.errors import InvalidValue, ServiceError
 from memflux.platform.cluster import local_cluster, private_folder
 from memflux.platform.processes import Processes, run_on
-from memflux.platform.tuning.study import Look, Study, Task
-from memflux.platform.tuning.trial import Work
+from memflux.platform.tuning.study import Study
+from memflux.platform.tuning.work import Look, Task, Work
 
 ATTEMPTS = 3  # times that a trial may take its process down, or lose its node
 OBJECT_STORE = 2**30  # bytes, for the data set of an embedded Ray

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from memflux.platform.tuning.study import Study
-from memflux.platform.tuning.trial import Work
+from memflux.platform.tuning.work import Work
 
 
 class SerialTrials:

@@ -8,10 +8,9 @@ import pydantic
 
 from memflux.errors import InvalidValue, check_bool, check_choice, check_integer, check_names, check_number
 from memflux.platform.section import Section, mapping, number
-from memflux.training.models import MODELS
-from memflux.training.search_space import PRESETS, Among, Between, Setting, Value, check_search
+from memflux.platform.tuning.subject import MODELS, PRESETS, SUBJECTS, Subject, subject_of
+from memflux.training.setting import Among, Between, Setting, Value
 
-OBJECTIVES = ("nmae", "inference_time", "parameters")
 SAMPLERS = ("tpe", "random", "cma-es", "nsga2")
 PRUNERS = ("asha", "median", "hyperband", "none")
 BUDGETS = ("trials", "hours", "total_epochs")
@@ -26,15 +25,18 @@ _RANGES = {
     "processes": (1, 1024),
     "concurrent": (1, 100_000),
 }
+_NUMBERS = {"hours": (0.0, 1e6, "1"), "gpus": (0.0, 1e6, "1"), "series_resistance": (1e-3, 1e12, "Ohm")}
 _COMMENTS = {
     "model": f"architecture: {', '.join(MODELS)}",
-    "dataset": "folder or URL of the data set; a path is taken from where this file lies",
+    "dataset": "folder or URL of the data set, for memode folder of records NAME.csv; taken from where this file lies",
     "space": "preset space, where the data set names none",
     "curves": "first rows of the data set that trials use; null: all",
     "samples": "a cycle, a divisor of those of the data set; null: all",
+    "validation": "records that no trial sees, such as [1.0V_1Hz]",
+    "series_resistance": "Ohm; null: from records with voltage and current",
     "search": f"what varies: a preset ({', '.join(PRESETS)}), or lines 'name: {{low: 1, high: 9}}', 'name: [a, b]'",
-    "fixed": "settings at other than their defaults; epochs is what a trial costs",
-    "objectives": f"what is lowered: {', '.join(OBJECTIVES)}; two make a front",
+    "fixed": "settings at other than their defaults; a trial costs epochs, or starts, iterations and folds",
+    "objectives": f"what is lowered: {'; or '.join(', '.join(s.objectives) for s in SUBJECTS)}; two make a front",
     "trials": "trainings at most; null: until another budget is spent",
     "hours": "after which no trial begins; null: no such end",
     "total_epochs": "of all trials together, after which none begins; null: no such end",
@@ -58,22 +60,26 @@ class Plan(Section):
     section_comments: ClassVar[Mapping[str, str]] = _COMMENTS
 
     model: str
-    """Architecture: "spectral", "lstm", "hybrid" or "neural_ode"."""
+    """Architecture: "spectral", "lstm", "hybrid" or "neural_ode" of a data set, or "memode" of measured loops."""
     dataset: str
-    """Folder or URL of the data set."""
+    """Folder or URL of the data set, or folder of records (`memflux.loops.read_loops`)."""
     space: str = ""
     """Preset space, where the data set names none."""
     curves: int | None = None
     """First rows of the data set that trials use; None: all."""
     samples: int | None = None
     """Samples a cycle that trials learn; None: all."""
+    validation: tuple[str, ...] = ()
+    """Records that no trial sees."""
+    series_resistance: float | None = None
+    """Of the records, Ohm; None: as they say."""
     search: str | dict[str, Any]
     """What varies: the name of a preset, or settings by name."""
     fixed: dict[str, Any] = pydantic.Field(default_factory=dict)
     """Settings at other than their defaults."""
-    objectives: tuple[str, ...] = ("nmae",)
-    """What is lowered: "nmae" (mean balanced validation nMAE in A), "inference_time" (s a curve),
-    "parameters" (weights)."""
+    objectives: tuple[str, ...] = pydantic.Field(default=None, validate_default=True)
+    """What is lowered: "nmae" (mean balanced validation nMAE in A; the default), "inference_time" (s a curve),
+    "parameters" (weights); of loops "loop_error" (mean cross-validated L_b; the default), "parameters"."""
     trials: int | None = 64
     """Trainings at most."""
     hours: float | None = None
@@ -107,8 +113,9 @@ class Plan(Section):
         if name in _RANGES:
             low, high = _RANGES[name]
             return check_integer(name, value, low=low, high=high)
-        if name in ("hours", "gpus"):
-            return check_number(name, number(name, value), low=0.0, high=1e6)
+        if name in _NUMBERS:
+            least, most, unit = _NUMBERS[name]
+            return check_number(name, number(name, value), low=least, high=most, unit=unit)
         return value
 
     @pydantic.field_validator("search", mode="before")
@@ -123,17 +130,37 @@ class Plan(Section):
 
     @pydantic.field_validator("objectives", mode="before")
     @classmethod
-    def _objectives(cls, value: object) -> object:
+    def _objectives(cls, value: object, info: pydantic.ValidationInfo) -> object:
+        if "model" not in info.data:  # which has been refused
+            return ()
+        known = subject_of(info.data["model"]).objectives
+        if value is None:
+            return known[:1]
         if not isinstance(value, list | tuple) or not value or len(set(map(str, value))) != len(value):
-            raise InvalidValue(f"objectives = {value!r} must be a list such as [nmae] or [nmae, inference_time].")
-        return tuple(check_choice("objective", name, OBJECTIVES) for name in value)
+            raise InvalidValue(
+                f"objectives = {value!r} must be a list such as [{known[0]}] or [{', '.join(known[:2])}]."
+            )
+        return tuple(check_choice("objective", name, known) for name in value)
+
+    @pydantic.field_validator("validation", mode="before")
+    @classmethod
+    def _validation(cls, value: object) -> object:
+        if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
+            raise InvalidValue(f"validation = {value!r} must be a list of names of records, such as ['1.0V_1Hz'].")
+        return tuple(sorted(set(value)))
 
     @pydantic.model_validator(mode="after")
     def _fits(self) -> Self:
         if all(getattr(self, name) is None for name in BUDGETS):
             raise InvalidValue(f"the study has no end; give one of {', '.join(BUDGETS)}.")
-        if self.objectives != ("nmae",) and self.pruner != "none":
-            raise InvalidValue(f"pruner = {self.pruner!r} ranks by nmae; write 'pruner: none' for other objectives.")
+        for name in self.subject.foreign:
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise InvalidValue(
+                    f"{name} = {getattr(self, name)!r} means nothing to a study of {self.model}; leave it out."
+                )
+        first = self.subject.objectives[0]
+        if self.objectives != (first,) and self.pruner != "none":
+            raise InvalidValue(f"pruner = {self.pruner!r} ranks by {first}; write 'pruner: none' for other objectives.")
         if len(self.objectives) > 1 and self.sampler == "cma-es":
             raise InvalidValue("sampler = 'cma-es' lowers one objective; take nsga2 or tpe for several.")
         if isinstance(self.search, str) and PRESETS[self.search].model != self.model:
@@ -143,8 +170,13 @@ class Plan(Section):
             raise InvalidValue(
                 "sampler = 'cma-es' varies numbers alone; fix the settings that have choices, or use tpe."
             )
-        check_search(self.model, settings, self.held())
+        self.subject.check(self)
         return self
+
+    @property
+    def subject(self) -> Subject:
+        """What the study is about."""
+        return subject_of(self.model)
 
     def settings(self) -> dict[str, Setting]:
         """What varies, by name."""
@@ -160,7 +192,8 @@ class Plan(Section):
 
     def recipe(self) -> dict[str, Any]:
         """What the trials depend on and must not change, JSON-ready; the data set is known by its hash."""
-        return {k: v for k, v in self.model_dump(mode="json").items() if k not in (*MAY_CHANGE, "dataset")}
+        left_out = {*MAY_CHANGE, "dataset", *self.subject.foreign}
+        return {k: v for k, v in self.model_dump(mode="json").items() if k not in left_out}
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Self:
@@ -173,7 +206,7 @@ class Plan(Section):
 
     def to_yaml(self) -> str:
         """The study file, each line with a comment."""
-        return self.yaml_with_comments("A hyperparameter study: see `memflux tune --help`.")
+        return self.yaml_with_comments("A hyperparameter study: see `memflux tune --help`.", self.subject.foreign)
 
 
 def _setting(name: str, value: object) -> Setting:

@@ -20,12 +20,21 @@ from memflux.platform.provenance import provenance
 from memflux.platform.tuning.importance import Importances, importances
 from memflux.platform.tuning.journal import Tally, best_trials, ended, read, tally, value_of
 from memflux.platform.tuning.plan import Plan
-from memflux.training.search_space import PRESETS, Value
+from memflux.platform.tuning.subject import PRESETS
+from memflux.training.setting import Value
 
 PAGE, DOCUMENT = "report.html", "report.json"
 SHOWN = 10  # best trials in the table
 ACROSS = 3  # slices beside each other
-UNITS = {"nmae": (100.0, "%"), "inference_time": (1e6, "µs"), "parameters": (1.0, "")}  # what people read
+PLAIN = 1e-3  # smallest number on an axis that is not better a power of ten
+# what people read
+NAMED = {"nmae": "validation nMAE", "loop_error": "cross-validated L_b"}
+UNITS = {
+    "nmae": (100.0, "%"),
+    "inference_time": (1e6, "µs"),
+    "parameters": (1.0, ""),
+    "loop_error": (1.0, ""),
+}
 
 
 def build_report(folder: Path) -> dict[str, Any]:
@@ -96,14 +105,14 @@ def _tiles(plan: Plan, counts: Tally, trials: Sequence[FrozenTrial]) -> list[tup
     return [
         (_shown(plan.objectives[0], counts.best), f"best {_named(plan.objectives[0])}"),
         (f"{counts.ended}", f"trials, of which {counts.pruned} were ended early and {counts.failed} failed"),
-        (f"{counts.epochs:,}", "epochs of all trials"),
+        (f"{counts.epochs:,}", f"{plan.subject.passes} of all trials"),
         (f"{hours:.2f} h", "of training"),
     ]
 
 
 def _best(plan: Plan, best: Sequence[FrozenTrial]) -> Section:
     names = list(plan.settings())
-    header = ("trial", *map(_named, plan.objectives), "epochs", *map(label, names))
+    header = ("trial", *map(_named, plan.objectives), plan.subject.passes, *map(label, names))
     rows = [
         (
             f"{t.number}",
@@ -129,7 +138,9 @@ def _history(plan: Plan, trials: Sequence[FrozenTrial]) -> Section:
         )
         ax.plot([t.number for t in done], [factor * value_of(t) for t in done], "o", color=ACCENT, label="complete")
         best = np.minimum.accumulate([value_of(t) for t in done])
-        ax.step([t.number for t in done], factor * best, where="post", color=MODEL, label="best so far")
+        places = [t.number for t in done] + [max(t.number for t in trials)]
+        ax.step(places, factor * best[[*range(len(done)), -1]], where="post", color=MODEL, label="best so far")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.set(xlabel="trial", ylabel=_axis(plan.objectives[0], unit), yscale="log")
         plain_numbers(ax.yaxis)
         ax.legend()
@@ -143,7 +154,7 @@ def _importances(ranks: Importances | None) -> Section:
         return Section(title=title, text="", missing="it takes twelve trials, and one objective, to rank settings.")
     order = ranks.order[::-1]
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(8.4, 0.5 + 0.42 * len(order)), layout="constrained")
+        figure = Figure(figsize=(8.4, 0.8 + 0.42 * len(order)), layout="constrained")
         ax = figure.subplots()
         place = np.arange(len(order))
         shown = (
@@ -155,7 +166,7 @@ def _importances(ranks: Importances | None) -> Section:
             ax.barh(place + 0.26 * (1 - k), values[order], height=0.24, color=colour, label=name)
         ax.set_yticks(place, [label(ranks.names[k]) for k in order])
         ax.set(xlabel="share", xlim=(0, None))
-        ax.legend(loc="lower right")
+        ax.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3)
     text = (
         f"Three ways to share the variance of the logarithm of the error, from {ranks.trials} trials, {ranks.pruned} "
         f"of them ended early. The boosted model behind gain and permutation has R2 = {ranks.r2:.2f} on trials that "
@@ -195,7 +206,8 @@ def _slice(ax: Axes, trials: Sequence[FrozenTrial], name: str, factor: float) ->
         ax.set_xlim(-0.5, len(distribution.choices) - 0.5)
     elif getattr(distribution, "log", False):
         ax.set_xscale("log")
-        plain_numbers(ax.xaxis)
+        if distribution.low >= PLAIN:  # type: ignore[attr-defined]
+            plain_numbers(ax.xaxis)
     elif isinstance(distribution, IntDistribution):
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
 
@@ -264,7 +276,7 @@ def _ends(distribution: Any) -> tuple[str, str]:
 
 
 def _named(objective: str) -> str:
-    return "validation nMAE" if objective == "nmae" else label(objective)
+    return NAMED.get(objective, label(objective))
 
 
 def _axis(objective: str, unit: str) -> str:

@@ -25,40 +25,14 @@ from memflux.platform.lock import LOCK, hold
 from memflux.platform.tuning import journal
 from memflux.platform.tuning.journal import ENDED, JOURNAL, STUDY, Ended, Tally, ended, tally
 from memflux.platform.tuning.plan import Plan
-from memflux.training.search_space import Among, Setting, Value
+from memflux.platform.tuning.work import Look, Task
+from memflux.training.setting import Among, Setting, Value
 
 BEGUN = "begun"  # attribute of a trial
 FIRST, FACTOR = 10, 4  # percent of a training after which asha compares, and of how many trials it keeps one
 LATEST = 60  # percent of a training after which no trial is ended: what is left costs less than what was spent
 ATTEMPTS = 5  # times that a trial is begun without getting any further
 RANDOM = 10  # trials before a sampler learns from them
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Task:
-    """A training to do."""
-
-    number: int  # of the trial
-    settings: Mapping[str, Value | None]
-    seed: int  # of the training
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Look:
-    """What a trial tells on its way, and at its end."""
-
-    percent: int  # of its epochs
-    epochs: int  # done
-    error: float  # mean validation nMAE in A now
-    values: tuple[float, ...] | None = None  # of the objectives, at the end
-    failure: str = ""  # at the end of a trial that has no values: a sentence
-    seconds: float = 0.0  # of work
-    weights: int = 0  # trained numbers
-
-    @property
-    def last(self) -> bool:
-        """Whether the trial is over."""
-        return self.values is not None or bool(self.failure)
 
 
 class Study:

@@ -6,12 +6,12 @@ import math
 import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import torch
 
 from memflux.errors import DataError
-from memflux.platform.tuning.study import Look, Task
+from memflux.platform.tuning.work import Look, Task
 from memflux.training.data import SplitCurves
 from memflux.training.loop import Recipe, Training
 from memflux.training.search_space import configured
@@ -21,18 +21,6 @@ if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
 TIMED = 3  # runs of which the quickest counts as the time of inference
-
-
-class Work(Protocol):
-    """What a trial does; it must be one that Ray can send to another process."""
-
-    def looks(self, task: Task) -> Generator[Look, None, None]:
-        """Do a task and tell: the last look has values, or the reason why there are none."""
-        ...
-
-    def forget(self, number: int) -> None:
-        """Remove what is kept of a trial that is over."""
-        ...
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -7,16 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from memflux.dataset import Dataset
-from memflux.errors import InvalidValue
 from memflux.platform.launching.command import absolute
 from memflux.platform.signals import stop_on_signals
 from memflux.platform.tuning.journal import Tally
 from memflux.platform.tuning.plan import Plan
 from memflux.platform.tuning.study import Study
-from memflux.platform.tuning.trial import Job, Work
-from memflux.training.data import FRACTIONS, SplitCurves, split_curves
-from memflux.training.search_space import check_search, defaults_of
+from memflux.platform.tuning.work import Work
 
 CHECKPOINTS = "trials"
 
@@ -56,18 +52,8 @@ def run(
     with contextlib.ExitStack() as stack:
         asked = stack.enter_context(stop_on_signals(on_stop))
         plan = Plan(**{**plan.model_dump(), "dataset": absolute(plan.dataset)})  # wherever it is read from later
-        data, content = curves_of(plan)
-        check_search(plan.model, plan.settings(), plan.held(), len(data.curves), data.space.drive)
-        defaults = defaults_of(plan.model, len(data.curves), data.space.drive)
-        study = stack.enter_context(Study.hold(out, plan, content, defaults))
-        job = Job(
-            model=plan.model,
-            data=data,
-            objectives=plan.objectives,
-            device="cuda" if plan.gpus else "cpu",
-            threads=plan.cpus,
-            checkpoints=str(out.absolute() / CHECKPOINTS),
-        )
+        begun = plan.subject.begin(plan, str(out.absolute() / CHECKPOINTS))
+        study = stack.enter_context(Study.hold(out, plan, begun.content_hash, begun.defaults))
 
         def stopped() -> bool:
             return asked() or (end is not None and time.monotonic() > end)
@@ -76,19 +62,8 @@ def run(
             if on_progress is not None:
                 on_progress(study.tally())
 
-        trials.run(study, job, stopped, on_look)
+        trials.run(study, begun.work, stopped, on_look)
         tally = study.tally()
         return Outcome(
             tally=tally, stopped=tally.running > 0 or (stopped() and study.open), last_failure=study.last_failure
         )
-
-
-def curves_of(plan: Plan) -> tuple[SplitCurves, str]:
-    """The curves that trials are given, split as for every training, and the hash of the data set."""
-    data = Dataset.open(plan.dataset)
-    if plan.curves is not None:
-        if plan.curves > len(data):
-            raise InvalidValue(f"curves = {plan.curves} is more than the {len(data)} of {plan.dataset}; lower it.")
-        data = data.take(slice(0, plan.curves))
-    curves = split_curves(data.devices, data.drive, data.traces, data.space_or(plan.space), FRACTIONS, plan.samples)
-    return curves, data.content_hash

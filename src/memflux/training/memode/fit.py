@@ -9,11 +9,11 @@ hand: an iteration costs a few milliseconds, and some hundred do what gradient d
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Self
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from memflux.errors import check_bool, check_integer, check_number
 from memflux.loops import Loops, loop_error
@@ -61,6 +61,7 @@ class Trained:
     model: MemOde
     errors: Float[np.ndarray, " R"]  # L_b of the records it learned from
     of_starts: Float[np.ndarray, " S"]  # mean L_b after each start, before growth; infinite where `_closes` is not so
+    iterations: int  # of all
     seconds: float
 
 
@@ -75,22 +76,27 @@ def fit(
     """
     how = how or FitConfig()
     began = time.perf_counter()
-    stages, scales = _stages(config), Scales.of(loops)
+    stages, scales, training = _stages(config), Scales.of(loops), _Training(loops, how)
     scouts, grown = list[_Found](), list[_Found]()
-    short = dataclasses.replace(how, iterations=min(how.iterations, SCOUT))
     for start in range(how.starts):
         if scouts and time.perf_counter() - began > 0.5 * how.seconds:
             break
-        scouts.append(_trained(MemOde.untrained(stages[0], scales, seed + start), loops, short, seed + start))
+        untrained = MemOde.untrained(stages[0], scales, seed + start)
+        scouts.append(training.run(untrained, seed + start, min(how.iterations, SCOUT)))
         if watch is not None:
             watch(start, scouts[-1].error)
     for scout in sorted(scouts, key=_Found.rank)[:GROWN]:
         if grown and time.perf_counter() - began > how.seconds:
             break
-        grown.append(_grown(scout, stages, loops, how, seed))
+        grown.append(training.grow(scout, stages, seed))
     best = min(grown, key=_Found.rank)
-    of_starts = np.array([scout.error for scout in scouts])
-    return Trained(model=best.model, errors=best.errors, of_starts=of_starts, seconds=time.perf_counter() - began)
+    return Trained(
+        model=best.model,
+        errors=best.errors,
+        of_starts=np.array([scout.error for scout in scouts]),
+        iterations=training.iterations,
+        seconds=time.perf_counter() - began,
+    )
 
 
 class _Found(NamedTuple):
@@ -125,16 +131,26 @@ def _stages(config: MemOdeConfig) -> list[MemOdeConfig]:
     return [small, *(dataclasses.replace(config, states=n) for n in range(1, config.states + 1))]
 
 
-def _trained(model: MemOde, loops: Loops, how: FitConfig, seed: int) -> _Found:
-    return _Found.of(_Search(loops, how, seed).run(model), loops)
+class _Training:
+    """Searches on the same records, counted."""
 
+    def __init__(self, loops: Loops, how: FitConfig) -> None:
+        self.loops, self.how, self.iterations = loops, how, 0
 
-def _grown(scout: _Found, stages: list[MemOdeConfig], loops: Loops, how: FitConfig, seed: int) -> _Found:
-    found = min(scout, _trained(scout.model, loops, how, seed), key=_Found.rank)
-    for config in stages[1:]:
-        larger = found.model.grown(config, seed)
-        found = min(_Found.of(larger, loops), _trained(larger, loops, how, seed), key=_Found.rank)
-    return found
+    def run(self, model: MemOde, seed: int, iterations: int) -> _Found:
+        search = _Search(self.loops, dataclasses.replace(self.how, iterations=iterations), seed)
+        found = _Found.of(search.run(model), self.loops)
+        self.iterations += search.iterations
+        return found
+
+    def grow(self, scout: _Found, stages: list[MemOdeConfig], seed: int) -> _Found:
+        """What a small network becomes: at no stage worse than at the one before."""
+        found = min(scout, self.run(scout.model, seed, self.how.iterations), key=_Found.rank)
+        for config in stages[1:]:
+            larger = found.model.grown(config, seed)
+            trained = self.run(larger, seed, self.how.iterations)
+            found = min(_Found.of(larger, self.loops), trained, key=_Found.rank)
+        return found
 
 
 def _closes(model: MemOde, loops: Loops) -> bool:
@@ -157,12 +173,14 @@ class _Search:
         self.generator = np.random.default_rng(seed)
         self.lambdas = np.array([1.0, 0.0, 0.0])
         self.damping = 0.1
+        self.iterations = 0
 
     def run(self, model: MemOde) -> MemOde:
         targets = _Targets(self.loops, model.config.steps)
         found = model.orbits(self.loops, derivatives=True)
         refused = 0
         for iteration in range(self.how.iterations):
+            self.iterations += 1
             if self.how.balanced:
                 self.lambdas = _balance(targets.losses(found.voltage))
             stepped = self._step(model, found, targets)
@@ -249,6 +267,29 @@ def _balance(losses: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3"]:
     return np.concatenate([[1.0], np.clip(losses[0] / (losses[1:] + 1e-12), SMALLEST, LARGEST)])
 
 
+class Fold(NamedTuple):
+    """A part of the records, and a model of the others."""
+
+    held: Int[np.ndarray, " H"]  # places of the records left out
+    errors: Float[np.ndarray, " H"]  # L_b of these; infinite where an orbit does not close
+    iterations: int  # of the training
+
+
+def folds_of(
+    loops: Loops, config: MemOdeConfig, how: FitConfig, folds: int = 7, *, deal: int = 0, seed: int = 0, first: int = 0
+) -> Iterator[Fold]:
+    """Train without one part of the records after the other, from part `first` on.
+
+    Records are dealt to the parts at random, by `deal` alone; `seed` is that of each training.
+    """
+    folds = check_integer("folds", folds, low=2, high=len(loops))
+    places = np.random.default_rng(deal).permutation(len(loops))
+    for held in np.array_split(places, folds)[first:]:
+        trained = fit(loops[np.setdiff1d(places, held)], config, how, seed)
+        errors = np.nan_to_num(loop_error(*trained.model.predict(loops[held]), loops[held]), nan=np.inf)
+        yield Fold(held, errors, trained.iterations)
+
+
 def cross_validate(
     loops: Loops, candidates: Sequence[tuple[MemOdeConfig, FitConfig]], folds: int = 7, seed: int = 0
 ) -> Float[np.ndarray, "C R"]:
@@ -256,12 +297,8 @@ def cross_validate(
 
     Records are dealt to the folds at random, the same for all candidates.
     """
-    folds = check_integer("folds", folds, low=2, high=len(loops))
-    places = np.random.default_rng(seed).permutation(len(loops))
     errors = np.empty((len(candidates), len(loops)))
     for errors_of, (config, how) in zip(errors, candidates, strict=True):
-        for held in np.array_split(places, folds):
-            kept = np.setdiff1d(places, held)
-            model = fit(loops[kept], config, how, seed).model
-            errors_of[held] = np.nan_to_num(loop_error(*model.predict(loops[held]), loops[held]), nan=np.inf)
+        for fold in folds_of(loops, config, how, folds, deal=seed, seed=seed):
+            errors_of[fold.held] = fold.errors
     return errors
