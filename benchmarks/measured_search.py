@@ -19,9 +19,9 @@ from memflux.training.memode.fit import fit
 from memflux.training.memode.search import candidate
 
 MINUTES = 6.0
-CHEAP = {"starts": 2, "iterations": 25, "folds": 3}  # a trial
+CHEAP = {"starts": 3, "iterations": 20, "folds": 3}  # a trial
 SMALL = {"starts": 1, "iterations": 5, "folds": 2, "states": 1, "steps": 32, "width": 2, "memductance_width": 2}
-STARTS, ITERATIONS, SECONDS = 12, 200, 75.0  # of the winner, as of the models above
+STARTS, ITERATIONS, SECONDS = 12, 60, 150.0  # of the winner, as of the models above
 
 
 def study(quick: bool) -> Iterator[Row]:

@@ -45,7 +45,7 @@ PRESETS: Mapping[str, Preset] = {
             "ridge": _RIDGE,
             "balanced": Among(values=(False, True)),
         },
-        fixed={"starts": 2, "iterations": 40},
+        fixed={"starts": 4, "iterations": 40},
     ),
     "memode-published": Preset(
         model=MODEL,
@@ -58,7 +58,7 @@ PRESETS: Mapping[str, Preset] = {
             "memductance_layers": Between(low=1, high=5),
             "ridge": _RIDGE,
         },
-        fixed={"width": 16, "memductance_width": 16, "balanced": True, "starts": 1, "iterations": 40},
+        fixed={"width": 16, "memductance_width": 16, "balanced": True, "starts": 2, "iterations": 40},
     ),
 }
 
