@@ -4,14 +4,12 @@ import json
 
 import pytest
 import yaml
-from typer import Typer
-from typer.testing import CliRunner
 
-from memflux.cli import tune as commands
 from memflux.dataset import Dataset
 from memflux.errors import DataError, InvalidValue
 from memflux.space import Space
 from memflux.stand_in import StandIn
+from tune_command import run
 
 SEARCH = {
     "width": {"low": 8, "high": 24},
@@ -37,13 +35,6 @@ def write(path, **changes):
     fields = {"model": "spectral", "dataset": "data", "curves": 100, "samples": 8, "search": SEARCH, "fixed": FIXED}
     path.write_text(yaml.safe_dump({**fields, "trials": 14, **changes}))
     return path
-
-
-def run(*words):
-    app = Typer()
-    app.command("other")(lambda: None)  # a single group would be taken for the program itself
-    commands.register(app)
-    return CliRunner().invoke(app, ["tune", *map(str, words)])
 
 
 def test_from_a_file_to_a_surrogate(root):

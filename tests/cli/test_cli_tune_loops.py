@@ -4,13 +4,11 @@ import json
 
 import pytest
 import yaml
-from typer import Typer
-from typer.testing import CliRunner
 
 from looped_records import write_records
-from memflux.cli import tune as commands
 from memflux.errors import DataError, InvalidValue
 from memflux.training.memode.model import MemOde
+from tune_command import run
 
 FIELDS = {
     "model": "memode", "dataset": "records", "validation": ["1.0V"],
@@ -33,13 +31,6 @@ def root(tmp_path_factory):
 def write(path, **changes):
     path.write_text(yaml.safe_dump({**FIELDS, **changes}))
     return path
-
-
-def run(*words):
-    app = Typer()
-    app.command("other")(lambda: None)  # a single group would be taken for the program itself
-    commands.register(app)
-    return CliRunner().invoke(app, ["tune", *map(str, words)])
 
 
 def test_from_a_file_to_a_neural_ode(root):

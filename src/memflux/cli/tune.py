@@ -164,7 +164,7 @@ def winner(
         int | None, typer.Option("--epochs", help="Passes over the training set, or iterations; default: a trial's.")
     ] = None,
     starts: Annotated[
-        int | None, typer.Option("--starts", help="memode: trainings, the best of which is kept; default: a trial's.")
+        int | None, typer.Option("--starts", help="memode: small networks, of which the best grow; default: a trial's.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the weights and of the order of the batches.")] = 0,
     minutes: Annotated[
