@@ -160,9 +160,8 @@ def _closes(model: MemOde, loops: Loops) -> bool:
     """
     rates = np.unique(loops.frequency)
     rates = rates[np.unique(np.linspace(0, rates.size - 1, RATES).round().astype(int))]
-    drives = loops[np.repeat(np.arange(len(loops)), rates.size)]
-    drives = dataclasses.replace(drives, frequency=np.tile(rates, len(loops)))
-    return bool(model.orbits(drives).missed.max() < OPEN)
+    drives = (dataclasses.replace(loops, frequency=np.full(len(loops), rate)) for rate in rates)
+    return all(model.orbits(drive).missed.max() < OPEN for drive in drives)
 
 
 class _Search:

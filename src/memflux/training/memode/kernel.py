@@ -23,7 +23,12 @@ from numba import njit, prange
 
 FASTEST = 14.0  # of log(r / unit): what a network may say before it has learned
 NEWTON = 60  # iterations for the voltage at most; halving alone comes to 1e-18 of the source in as many
-EXACT = 1e-13  # of the source
+LAST = 1e-7  # of the source: a Newton step that small leaves about its square
+FIRST = -2.0  # logit of G over the largest, before a voltage is known
+PERIODS = 4  # of the device itself, before it is followed in longer strides
+GOOD, FAIR = 0.1, 0.5  # of a change: what a stride may be off for a longer one to follow, and to be taken at all
+BESIDE = 1e-6  # of a state, for differences
+DOUBLINGS = 16  # of a monodromy matrix, by itself: what is left of it says whether an orbit is stable
 
 
 @njit(cache=True)
@@ -123,13 +128,14 @@ def divider(weights, first, sizes, scales, x, dx, source, resistance, work, dv):
 def across(weights, first, sizes, scales, source, resistance, work):
     """Complete the `inputs` of G, which hold x, by the v for which v (1 + R G(x, v)) = s.
 
-    A root lies between 0 and s for any G > 0: Newton's method, halving where it would leave what is known of it.
+    A root lies between 0 and s for any G > 0: Newton's method, halving where it would leave what is known of it. It
+    begins with the memductance of the step before, whose logit is still among the `outputs`.
     """
     volt, largest = scales
     layers, inputs, outputs, by_input, _ = work
     last, none = len(inputs) - 1, np.empty((1, 0))
     low, high, sign = 0.0, abs(source), np.sign(source)
-    size = high / (1.0 + 0.1 * resistance * largest)
+    size = high / (1.0 + resistance * largest / (1.0 + np.exp(-outputs[0])))
     for _ in range(NEWTON):
         inputs[last] = sign * size / volt
         network(weights, first, sizes, inputs, layers, outputs, by_input, none)
@@ -144,7 +150,7 @@ def across(weights, first, sizes, scales, source, resistance, work):
         moved = size - off / steep
         if not low <= moved <= high:
             moved = 0.5 * (low + high)
-        done = abs(moved - size) <= EXACT * abs(source)
+        done = abs(moved - size) <= LAST * abs(source)
         size = moved
         if done:
             break
@@ -171,7 +177,7 @@ def period(weights, shape, start, ends, middles, step, resistance, voltage, by_a
     of_memductance = len(weights) - of_rates if count else 0
     seen = memductance[0] if len(memductance) else n  # by G: the states, or the voltage too
     work = (
-        np.empty((max(len(memductance), 1), wide)), np.empty(seen), np.empty(1),
+        np.empty((max(len(memductance), 1), wide)), np.empty(seen), np.full(1, FIRST),
         np.empty((1 if count or seen > n else 0, seen)), np.empty((1, of_memductance)),
     )  # fmt: skip
     dx, dx_middle, change, dv = (np.zeros((n, count)), np.zeros((n, count)), np.zeros((n, count)), np.zeros(count))
@@ -220,39 +226,99 @@ def period(weights, shape, start, ends, middles, step, resistance, voltage, by_a
 
 @njit(cache=True)
 @no_type_check
-def settle(weights, shape, start, ends, middles, step, resistance, towards, most, tolerance, voltage):
-    """Move `start` [N] to the periodic orbit; what a period still changes, after at most `most` periods.
+def settle(weights, shape, start, ends, middles, step, resistance, towards, known, most, tolerance, voltage):
+    """Move `start` [N] to the periodic orbit; what a period still changes, after some `most` periods.
 
-    `towards` [N, N] turns the change over a period into a Newton step; a step that misses hands over to the
-    device itself, period after period.
+    Where `known`, `towards` [N, N] turns the change over a period into a Newton step. A step that misses hands over
+    to the device itself, period after period, and then to `stride`.
     """
-    n = len(start)
-    none, end = np.empty((0, 0)), np.empty(n)
-    no_end = np.empty((n, 0))
-    missed, before, newton = np.inf, np.inf, True
-    for _ in range(most):
+    none, end = np.empty((0, 0)), np.empty(len(start))
+    no_end = np.empty((len(start), 0))
+    missed, before, itself = np.inf, np.inf, 0
+    for k in range(most):
         period(weights, shape, start, ends, middles, step, resistance, voltage, none, end, no_end)
         change = end - start
         missed = np.abs(change).max()
         if missed < tolerance:
             break
-        newton = newton and missed < 2.0 * before
+        known = known and missed < 2.0 * before
         before = missed
-        if newton:
-            moved = start.copy()
-            for i in range(n):
-                for j in range(n):
-                    moved[i] += towards[i, j] * change[j]
-            start[:] = np.minimum(np.maximum(moved, 0.0), 1.0)
-        else:
+        if known:
+            start[:] = within(start + np.dot(towards, change))
+        elif itself < PERIODS:
             start[:] = end
+            itself += 1
+        else:
+            missed = stride(
+                weights, shape, start, change, ends, middles, step, resistance, towards, most - k, tolerance, voltage
+            )
+            break
     return missed
+
+
+@njit(cache=True)
+@no_type_check
+def stride(weights, shape, start, change, ends, middles, step, resistance, towards, most, tolerance, voltage):
+    """`settle` for a device that takes many periods: its way is followed in strides that grow as it gets straight.
+
+    A stride of h periods solves (1/h + 1 - M) dx = change with the monodromy matrix M: Rosenbrock's method along the
+    periods, Newton's where h is large (pseudo-transient continuation, C. T. Kelley and D. E. Keyes,
+    doi 10.1137/S0036142996304796). Newton's method may end on an orbit that no device stays on: inf is returned there.
+    """
+    n = len(start)
+    none, no_end, end = np.empty((0, 0)), np.empty((n, 0)), start + change
+    there, back, stays = np.empty(n), np.empty(n), np.eye(n)
+    monodromy, length, done = np.empty((n, n)), float(PERIODS), 0
+    missed, moved = np.abs(change).max(), True
+    while done < most:
+        if moved:
+            beside(weights, shape, start, end, ends, middles, step, resistance, voltage, monodromy)
+            done += n
+        there[:] = within(start + np.linalg.solve((1.0 + 1.0 / length) * stays - monodromy, change))
+        if length < 1.0:
+            there[:] = end
+        period(weights, shape, there, ends, middles, step, resistance, voltage, none, back, no_end)
+        done += 1
+        foreseen = change - np.dot(stays - monodromy, there - start)
+        off = np.abs(back - there - foreseen).max() / missed
+        moved = off < FAIR or length < 1.0
+        length = length * 4.0 if off < GOOD else length / 4.0 if not moved else max(length, float(PERIODS))
+        if moved:
+            start[:], end[:], change[:] = there, back, back - there
+            missed = np.abs(change).max()
+        if missed < tolerance:
+            towards[:] = np.linalg.inv((1.0 + 1e-9) * stays - monodromy)
+            for _ in range(DOUBLINGS):
+                monodromy = np.dot(monodromy, monodromy)
+            return missed if np.abs(monodromy).max() < 1.0 else np.inf
+    return missed
+
+
+@njit(cache=True)
+@no_type_check
+def beside(weights, shape, start, end, ends, middles, step, resistance, voltage, monodromy):
+    """Fill `monodromy` [N, N], the derivatives by `start` of the states `end` a period later, by differences."""
+    n = len(start)
+    none, no_end, moved = np.empty((0, 0)), np.empty((n, 0)), np.empty(n)
+    for j in range(n):
+        near = start.copy()
+        near[j] += BESIDE if start[j] < 0.5 else -BESIDE
+        period(weights, shape, near, ends, middles, step, resistance, voltage, none, moved, no_end)
+        for i in range(n):
+            monodromy[i, j] = (moved[i] - end[i]) / (near[j] - start[j])
+
+
+@njit(cache=True)
+@no_type_check
+def within(x):
+    """States in their range."""
+    return np.minimum(np.maximum(x, 0.0), 1.0)
 
 
 @njit(parallel=True, cache=True)
 @no_type_check
-def orbits(weights, shape, starts, ends, middles, steps, resistance, towards, most, tolerance, columns):
-    """`settle` and `period` of R records side by side; `starts` [R, N] move to their orbits.
+def orbits(weights, shape, starts, ends, middles, steps, resistance, towards, known, most, tolerance, columns):
+    """`settle` and `period` of R records side by side; `starts` [R, N] move to their orbits, `towards` [R, N, N] with them.
 
     Voltages [R, K], states at the end [R, N], derivatives [R, K, columns] and [R, N, columns], changes left [R].
     """
@@ -263,7 +329,7 @@ def orbits(weights, shape, starts, ends, middles, steps, resistance, towards, mo
     missed = np.empty(records)
     for r in prange(records):
         missed[r] = settle(
-            weights, shape, starts[r], ends[r], middles[r], steps[r], resistance, towards[r], most, tolerance,
+            weights, shape, starts[r], ends[r], middles[r], steps[r], resistance, towards[r], known, most, tolerance,
             voltages[r],
         )  # fmt: skip
         period(

@@ -20,7 +20,8 @@ from memflux.training.memode import kernel
 
 KINDS = ("single", "dual")
 START = 0.3  # of the states, before anything is known
-PERIODS = 400  # that a device is given to come to its periodic orbit, unless Newton's method gets there first
+PERIODS = 400  # that a device is given to come to its periodic orbit
+NEAR = 40  # the same, from an orbit of other steps
 TOLERANCE = 1e-8  # of the states, from one end of a periodic orbit to the other
 OPEN = 1e-3  # change of a state over a period: an orbit that is further from closed is none
 ROOM = 2.0  # largest memductance over the largest seen: 2 mS for devices of 1 mS, as published
@@ -161,16 +162,17 @@ class MemOde:
     ) -> Orbits:
         """The periodic orbits under the sources of `loops`, reached from `start`, or from rest.
 
-        `towards` (of `Orbits`) makes that Newton's method; without, a device runs `periods` periods at most.
+        `towards` (of `Orbits`) makes that Newton's method from the first period on; without, the device itself begins.
         """
         steps = self.config.steps if steps is None else check_integer("steps", steps, low=16, high=1_000_000)
         records, n, count = len(loops), self.config.states, self.weights.size
         ends, middles = (resampled(loops.source, steps, shift) for shift in (0.0, 0.5))
         starts = np.tile(self.rest, (records, 1)) if start is None else np.array(start)
-        towards = np.tile(np.eye(n), (records, 1, 1)) if towards is None else towards
+        known = towards is not None
+        towards = np.array(towards) if known else np.tile(np.eye(n), (records, 1, 1))
         voltage, _, by_all, by_end, missed = kernel.orbits(
             self.weights, self._shape, starts, ends, middles, self.scales.rate / (loops.frequency * steps),
-            loops.series_resistance, towards, periods, TOLERANCE, count + n if derivatives else 0,
+            loops.series_resistance, towards, known, periods, TOLERANCE, count + n if derivatives else 0,
         )  # fmt: skip
         if not derivatives:
             none = np.empty((records, 0, count))
@@ -186,10 +188,15 @@ class MemOde:
 
         NaN for a record whose orbit does not close within `PERIODS` periods.
         """
-        steps = loops.source.shape[1] * max(1, round(self.config.steps / loops.source.shape[1]))
-        found = self.orbits(loops, steps=steps)
-        voltage = found.voltage[:, :: steps // loops.source.shape[1]]
-        voltage = np.where((found.missed < OPEN)[:, None], voltage, np.nan)
+        samples = loops.source.shape[1]
+        finer = max(1, round(self.config.steps / samples))
+        voltage = np.full(loops.source.shape, np.nan)
+        coarse = self.orbits(loops)
+        closed = np.flatnonzero(coarse.missed < OPEN)
+        if closed.size:  # then the orbit at the samples is near
+            near = {"start": coarse.start[closed], "towards": coarse.towards[closed]}
+            fine = self.orbits(loops[closed], **near, steps=finer * samples, periods=NEAR)
+            voltage[closed] = np.where((fine.missed < OPEN)[:, None], fine.voltage[:, ::finer], np.nan)
         return voltage, (loops.source - voltage) / loops.series_resistance
 
     @property
