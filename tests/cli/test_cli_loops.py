@@ -1,5 +1,6 @@
 """`memflux loops`: records to a neural ODE to predicted loops, and what is refused."""
 
+import inspect
 import json
 from pathlib import Path
 
@@ -7,7 +8,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from memflux.cli.loops import train
 from memflux.cli.main import app
+from memflux.training.memode.search import DEFAULTS
 
 SMALL = ("--starts", "1", "--iterations", "8", "--width", "3", "--states", "1")
 
@@ -54,3 +57,10 @@ def test_what_cannot_be_done_is_said(records: Path, tmp_path: Path) -> None:
         "train", records, "--out", tmp_path / "a", "--series-resistance", "-1", code=1
     )
     assert not (tmp_path / "a").exists()
+
+
+def test_options_have_the_defaults_of_studies() -> None:
+    options = {name: p.default for name, p in inspect.signature(train).parameters.items() if name in DEFAULTS}
+    del options["folds"]  # of a study; alone, a training has none
+    assert options == {name: DEFAULTS[name] for name in options}
+    assert len(options) == 10

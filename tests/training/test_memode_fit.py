@@ -17,6 +17,7 @@ from memflux.training.memode.model import MemOde, MemOdeConfig, Orbits, Scales, 
 DUAL = MemOdeConfig(states=2, rate_widths=(4,), memductance_widths=(4,), steps=64)
 SINGLE = MemOdeConfig(kind="single", states=1, rate_widths=(4,), steps=64)
 BENT = dataclasses.replace(DUAL, states=1, sees_voltage=True)
+LINEAR = dataclasses.replace(DUAL, linear=True, sees_voltage=True)
 SCALES = Scales(voltage=0.3, conductance=2e-3, slowest=1.0, fastest=50.0)
 
 
@@ -42,7 +43,9 @@ def tight(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memode_model, "TOLERANCE", 1e-13)
 
 
-@pytest.mark.parametrize("config", [DUAL, SINGLE, BENT, MemOdeConfig(states=1, rate_widths=diamond(6, 3), steps=32)])
+@pytest.mark.parametrize(
+    "config", [DUAL, SINGLE, BENT, LINEAR, MemOdeConfig(states=1, rate_widths=diamond(6, 3), steps=32)]
+)
 @pytest.mark.usefixtures("tight")
 def test_derivatives_of_orbits_are_those_of_finite_differences(config: MemOdeConfig) -> None:
     model = MemOde.untrained(config, SCALES, seed=1)
@@ -68,6 +71,7 @@ def test_derivatives_of_orbits_are_those_of_finite_differences(config: MemOdeCon
         (SINGLE, dataclasses.replace(SINGLE, rate_widths=(7,))),
         (dataclasses.replace(DUAL, states=1), dataclasses.replace(DUAL, states=3, memductance_widths=(6,))),
         (BENT, dataclasses.replace(BENT, states=2, rate_widths=(5,))),
+        (dataclasses.replace(LINEAR, states=1), dataclasses.replace(LINEAR, states=2, rate_widths=(5,))),
     ],
 )
 def test_a_grown_network_is_the_same_device(small: MemOdeConfig, large: MemOdeConfig) -> None:
@@ -76,6 +80,40 @@ def test_a_grown_network_is_the_same_device(small: MemOdeConfig, large: MemOdeCo
     grown = model.grown(large, seed=2)
     assert grown.weights.size == MemOde.untrained(large, SCALES, seed=0).weights.size > model.weights.size
     np.testing.assert_allclose(grown.predict(loops)[0], loops.voltage, atol=1e-7)
+
+
+def after(model: MemOde, loops: Loops, periods: int) -> Orbits:
+    """Where the device itself is, period after period."""
+    found = model.orbits(loops, periods=1)
+    for _ in range(periods - 1):
+        found = model.orbits(loops, found.start, periods=1)
+    return found
+
+
+def test_slow_states_come_to_the_orbit_that_the_device_comes_to() -> None:
+    model = MemOde.untrained(DUAL, SCALES, seed=1)
+    of_rates = DUAL.sizes[0]
+    rates = (of_rates[0] + 1) * of_rates[1] + of_rates[1] * of_rates[2]  # where the biases of log(r) are
+    model.weights[rates : rates + DUAL.states] -= 6.0
+    loops = driven(model)
+    found, late, soon = model.orbits(loops), after(model, loops, 20_000), after(model, loops, 400)
+    assert soon.missed.max() > 1e-6
+    assert found.missed.max() < 1e-8
+    np.testing.assert_allclose(found.start, late.start, atol=1e-4)
+    assert np.abs(soon.start - late.start).max() > 0.01
+    again = model.orbits(loops, found.start + 0.01, towards=found.towards, periods=6)
+    np.testing.assert_allclose(again.start, found.start, atol=1e-5)
+
+
+@pytest.mark.parametrize("seed", [97, 152])
+def test_an_orbit_that_no_device_stays_on_is_none(seed: int) -> None:
+    model = MemOde.untrained(DUAL, SCALES, seed)
+    model = dataclasses.replace(model, weights=(4.0 if seed == 97 else 6.0) * model.weights)
+    loops = driven(model)
+    late = after(model, loops, 1000).missed
+    assert (late > 1e-3).sum() == 1
+    np.testing.assert_array_equal(model.orbits(loops).missed > 1e-3, late > 1e-3)
+    np.testing.assert_array_equal(np.isnan(loops.voltage).all(1), late > 1e-3)
 
 
 def test_steps_are_of_second_order() -> None:
@@ -87,7 +125,7 @@ def test_steps_are_of_second_order() -> None:
     assert np.log2(errors[1] / errors[2]) == pytest.approx(2.0, abs=0.3)
 
 
-@pytest.mark.parametrize("config", [DUAL, SINGLE, BENT])
+@pytest.mark.parametrize("config", [DUAL, SINGLE, BENT, LINEAR])
 def test_torch_says_the_same(config: MemOdeConfig) -> None:
     model = MemOde.untrained(config, SCALES, seed=3)
     loops = driven(model)
@@ -128,7 +166,7 @@ def test_a_current_that_bends_obeys_the_circuit() -> None:
     assert not np.allclose(forward, backward)
 
 
-@pytest.mark.parametrize("config", [DUAL, SINGLE, BENT])
+@pytest.mark.parametrize("config", [DUAL, SINGLE, BENT, dataclasses.replace(LINEAR, states=1)])
 def test_a_device_of_the_same_kind_is_found_and_foretold(config: MemOdeConfig) -> None:
     truth = MemOde.untrained(dataclasses.replace(config, steps=512), SCALES, seed=5)
     loops = driven(truth, (0.5, 1.0, 1.5), (2.0, 10.0, 30.0))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from memflux.loops import Loops
-    from memflux.training.memode.fit import FitConfig
+    from memflux.training.memode.fit import FitConfig, Trained
     from memflux.training.memode.model import MemOdeConfig
 
 loops_app = typer.Typer(help="Neural ODEs of a measured device.", no_args_is_help=True)
@@ -39,6 +39,7 @@ def train(
     states: Annotated[int, typer.Option(help="Components of the state of a dual one.")] = 2,
     width: Annotated[int, typer.Option(help="Units of the hidden layer of f, or of the widest of --layers.")] = 8,
     layers: Annotated[int, typer.Option(help="Hidden layers of f, wide in the middle as published.")] = 1,
+    linear: Annotated[bool, typer.Option(help="f is linear in the states, as in MMS and GMMS.")] = False,
     sees_voltage: Annotated[bool, typer.Option(help="G of a dual one depends on the voltage too.")] = False,
     validate: Validate = None,
     series_resistance: Resistance = None,
@@ -61,19 +62,19 @@ def train(
     check_new(out)
     config, how, _ = candidate(
         {
-            "kind": kind, "states": states, "sees_voltage": sees_voltage, "width": width, "layers": layers,
-            "starts": starts, "iterations": iterations, "ridge": ridge, "balanced": balanced,
+            "kind": kind, "states": states, "linear": linear, "sees_voltage": sees_voltage, "width": width,
+            "layers": layers, "starts": starts, "iterations": iterations, "ridge": ridge, "balanced": balanced,
         }
     )  # fmt: skip
     if sees_voltage and not config.sees_voltage:
         raise InvalidValue("--sees-voltage is for the network for G, which a single one has not; leave it out.")
     every = read_loops(folder, series_resistance)
+    inside = every.split(validate)[0] if validate else every
     crossed: dict[str, Any] = {}
     if folds:
-        inside = every.split(validate)[0] if validate else every
         crossed["L_b, cross-validated"] = float(cross_validate(inside, [(config, how)], folds, seed)[0].mean())
-    result = learned(every, validate or [], config, how, seed, out, as_json=as_json)
-    emit(crossed | result, as_json, f"neural ODE of {folder}")
+    trained = learned(inside, config, how, seed, as_json=as_json)
+    emit(crossed | kept(trained, every, validate or [], out), as_json, f"neural ODE of {folder}")
 
 
 def check_new(out: Path) -> None:
@@ -82,29 +83,26 @@ def check_new(out: Path) -> None:
         raise DataError(f"--out {out} is there already; name another folder.")
 
 
-def learned(
-    every: "Loops",
-    validation: Sequence[str],
-    config: "MemOdeConfig",
-    how: "FitConfig",
-    seed: int,
-    out: Path,
-    *,
-    as_json: bool,
-    notes: Mapping[str, object] | None = None,
-) -> dict[str, Any]:
-    """Train on all records but those for validation, save the model with its L_b of each, and say what came of it."""
-    from memflux.loops import loop_error
+def learned(inside: "Loops", config: "MemOdeConfig", how: "FitConfig", seed: int, *, as_json: bool) -> "Trained":
+    """`fit` on all of these records, with a bar that shows the starts."""
     from memflux.training.memode.fit import fit
 
-    inside = every.split(list(validation))[0] if validation else every
     with progress(as_json) as shown:
         task = shown.add_task("starts", total=how.starts, note="")
-        trained = fit(
+        return fit(
             inside, config, how, seed, lambda k, error: shown.update(task, completed=k + 1, note=f"L_b {error:.3g}")
         )
+
+
+def kept(
+    trained: "Trained", every: "Loops", validation: Sequence[str], out: Path, notes: Mapping[str, object] | None = None
+) -> dict[str, Any]:
+    """Save a model with its L_b of each record, and say what came of its training."""
+    from memflux.loops import loop_error
+
     result = _errors(every, loop_error(*trained.model.predict(every), every), validation)
-    trained.model.save(out, {"records": list(inside.names), "errors": result["records"], **(notes or {})})
+    names = [name for name in every.names if name not in validation]
+    trained.model.save(out, {"records": names, "errors": result["records"], **(notes or {})})
     starts = [float(e) for e in trained.of_starts if e < 1e9]
     return {"seconds": trained.seconds, "L_b of the starts": starts, **result, "written to": str(out)}
 

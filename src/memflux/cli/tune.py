@@ -237,14 +237,16 @@ def _neural_ode(
     plan: "Plan", settings: Mapping[str, Any], out: Path, seed: int, about: dict[str, str], *, as_json: bool
 ) -> dict[str, object]:
     """Trained on all records but those for validation."""
-    from memflux.cli.loops import check_new, learned
+    from memflux.cli.loops import check_new, kept, learned
     from memflux.loops import read_loops
     from memflux.training.memode.search import candidate
 
     check_new(out)
     config, how, _ = candidate(settings)
     every = read_loops(plan.dataset, plan.series_resistance)
-    return learned(every, plan.validation, config, how, seed, out, as_json=as_json, notes=about)
+    inside = every.split(plan.validation)[0] if plan.validation else every
+    trained = learned(inside, config, how, seed, as_json=as_json)
+    return kept(trained, every, plan.validation, out, about)
 
 
 def _trials(name: str, workers: int | None, address: str | None) -> "Trials":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from memflux.errors import DataError
-from memflux.platform.tuning.work import Look, Task
+from memflux.platform.tuning.work import Look, Task, reason
 from memflux.training.data import SplitCurves
 from memflux.training.loop import Recipe, Training
 from memflux.training.search_space import configured
@@ -51,8 +51,7 @@ class Job:
         except Exception as error:
             if group is not None:
                 raise  # the other ranks would wait for this one
-            failure = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-            yield _look(training, failure=failure)
+            yield _look(training, failure=reason(error))
         else:
             yield _look(training, training.trainer.epoch, training.trainer.best, values=values)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from memflux import __version__
 from memflux.loops import Loops
-from memflux.platform.tuning.work import Look, Task
+from memflux.platform.tuning.work import Look, Task, reason
 from memflux.training.memode.fit import folds_of
 from memflux.training.memode.model import MemOde, Scales
 from memflux.training.memode.search import candidate
@@ -66,8 +66,7 @@ class LoopsJob:
                 self._write(task, done)
                 yield _look(done, folds, weights)
         except (ValueError, ArithmeticError, MemoryError) as error:
-            failure = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-            yield dataclasses.replace(_look(done, folds, weights), failure=failure)
+            yield dataclasses.replace(_look(done, folds, weights), failure=reason(error))
         else:
             end = _look(done, folds, weights)
             measure = {"loop_error": end.error, "parameters": float(weights)}

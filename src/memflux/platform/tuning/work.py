@@ -44,3 +44,8 @@ class Work(Protocol):
     def forget(self, number: int) -> None:
         """Remove what is kept of a trial that is over."""
         ...
+
+
+def reason(error: Exception) -> str:
+    """Why a trial has no values, in a line: what `Look.failure` says."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

@@ -112,7 +112,9 @@ class MemOdeNetwork(nn.Module):
         self, x: Float[Tensor, "B N"], voltage: Float[Tensor, "B 1"]
     ) -> tuple[Float[Tensor, "B N"], Float[Tensor, "B N"]]:
         """Rates r [1/s] and the places y that the states go to: dx/dt = r (y - x)."""
-        inputs = torch.cat([2.0 * x - 1.0, voltage / self.model.scales.voltage], dim=1)
+        inputs = voltage / self.model.scales.voltage
+        if not self.model.config.linear:
+            inputs = torch.cat([2.0 * x - 1.0, inputs], dim=1)
         outputs = _network(self.weights, self.model.config.sizes[0], inputs)
         n = self.model.config.states
         return self.model.scales.rate * torch.exp(outputs[:, :n].clamp(max=FASTEST)), torch.sigmoid(outputs[:, n:])

@@ -5,8 +5,8 @@ ODE based modeling of memristive circuits, eqs. 1 and 10):
 
     dx/dt = r(x, v) (y(x, v) - x)      v + R G(x, v) v = s
 
-A network of x and v gives the rates r > 0 and the places y in (0, 1) that the states go to, which is any f(x, v) that
-keeps the states in their range; G is a network of x, or of x and v, or mixes two conductances. A step freezes r and
+A network of x and v, or of v alone, gives the rates r > 0 and the places y in (0, 1) that the states go to. Of x and v,
+that is any f(x, v) that keeps the states in their range; of v, any that is linear in them. G is a network of x, or of x and v, or mixes two conductances. A step freezes r and
 y: the exponential midpoint rule, of second order, which no rate makes unstable (Hochbruck and Ostermann,
 doi 10.1017/S0962492910000048). So the same steps do at 1 Hz and at 100 Hz, where an explicit rule would have to
 follow the fastest rate.
@@ -171,7 +171,8 @@ def period(weights, shape, start, ends, middles, step, resistance, voltage, by_a
     for layer in range(len(rates) - 1):
         of_rates += (rates[layer] + 1) * rates[layer + 1]
     wide = max(rates.max(), memductance.max() if len(memductance) else 0)
-    inputs, outputs, by_input = np.empty(n + 1), np.empty(2 * n), np.zeros((2 * n if count else 0, n + 1))
+    told = rates[0] - 1  # states that the network of rates sees: all or none
+    inputs, outputs, by_input = np.empty(told + 1), np.empty(2 * n), np.zeros((2 * n if count else 0, told + 1))
     by_weight = np.empty((2 * n, of_rates if count else 0))
     layers = np.empty((len(rates), wide))
     of_memductance = len(weights) - of_rates if count else 0
@@ -193,9 +194,9 @@ def period(weights, shape, start, ends, middles, step, resistance, voltage, by_a
                 voltage[k] = v
                 for q in range(count):
                     by_all[k, q] = dv[q]
-            for i in range(n):
+            for i in range(told):
                 inputs[i] = 2.0 * here[i] - 1.0
-            inputs[n] = v / volt
+            inputs[told] = v / volt
             network(weights, 0, rates, inputs, layers, outputs, by_input, by_weight)
             for i in range(n):
                 rate = length * np.exp(min(outputs[i], FASTEST))
@@ -204,10 +205,10 @@ def period(weights, shape, start, ends, middles, step, resistance, voltage, by_a
                 moved[i] = place + (x[i] - place) * left
                 by_rate = -(x[i] - place) * left * rate if outputs[i] < FASTEST else 0.0
                 by_place = (1.0 - left) * place * (1.0 - place)
-                by_voltage = (by_rate * by_input[i, n] + by_place * by_input[n + i, n]) / volt
+                by_voltage = (by_rate * by_input[i, told] + by_place * by_input[n + i, told]) / volt
                 for q in range(count):
                     change[i, q] = left * dx[i, q] + by_voltage * dv[q]
-                for j in range(n):
+                for j in range(told):
                     by_state = 2.0 * (by_rate * by_input[i, j] + by_place * by_input[n + i, j])
                     for q in range(count):
                         change[i, q] += by_state * d_here[j, q]
@@ -230,7 +231,7 @@ def settle(weights, shape, start, ends, middles, step, resistance, towards, know
     """Move `start` [N] to the periodic orbit; what a period still changes, after some `most` periods.
 
     Where `known`, `towards` [N, N] turns the change over a period into a Newton step. A step that misses hands over
-    to the device itself, period after period, and then to `stride`.
+    to the device itself, period after period, whose way `stride` once tries to cut short.
     """
     none, end = np.empty((0, 0)), np.empty(len(start))
     no_end = np.empty((len(start), 0))
@@ -245,32 +246,31 @@ def settle(weights, shape, start, ends, middles, step, resistance, towards, know
         before = missed
         if known:
             start[:] = within(start + np.dot(towards, change))
-        elif itself < PERIODS:
-            start[:] = end
-            itself += 1
-        else:
-            missed = stride(
-                weights, shape, start, change, ends, middles, step, resistance, towards, most - k, tolerance, voltage
-            )
-            break
+            continue
+        start[:] = end
+        itself += 1
+        if itself == PERIODS:
+            stride(weights, shape, start, ends, middles, step, resistance, towards, most, tolerance, voltage)
     return missed
 
 
 @njit(cache=True)
 @no_type_check
-def stride(weights, shape, start, change, ends, middles, step, resistance, towards, most, tolerance, voltage):
-    """`settle` for a device that takes many periods: its way is followed in strides that grow as it gets straight.
+def stride(weights, shape, start, ends, middles, step, resistance, towards, most, tolerance, voltage):
+    """Move `start` nearer to an orbit that is many periods away, in strides that grow as the way gets straight.
 
     A stride of h periods solves (1/h + 1 - M) dx = change with the monodromy matrix M: Rosenbrock's method along the
     periods, Newton's where h is large (pseudo-transient continuation, C. T. Kelley and D. E. Keyes,
-    doi 10.1137/S0036142996304796). Newton's method may end on an orbit that no device stays on: inf is returned there.
+    doi 10.1137/S0036142996304796). That may end on an orbit which no device stays on: then `start` is left as it was.
     """
-    n = len(start)
-    none, no_end, end = np.empty((0, 0)), np.empty((n, 0)), start + change
+    n, home = len(start), start.copy()
+    none, no_end, end = np.empty((0, 0)), np.empty((n, 0)), np.empty(n)
     there, back, stays = np.empty(n), np.empty(n), np.eye(n)
-    monodromy, length, done = np.empty((n, n)), float(PERIODS), 0
-    missed, moved = np.abs(change).max(), True
-    while done < most:
+    monodromy, length, done, moved = np.empty((n, n)), float(PERIODS), 1, True
+    period(weights, shape, start, ends, middles, step, resistance, voltage, none, end, no_end)
+    change = end - start
+    missed = np.abs(change).max()
+    while tolerance <= missed and done < most:
         if moved:
             beside(weights, shape, start, end, ends, middles, step, resistance, voltage, monodromy)
             done += n
@@ -286,12 +286,12 @@ def stride(weights, shape, start, change, ends, middles, step, resistance, towar
         if moved:
             start[:], end[:], change[:] = there, back, back - there
             missed = np.abs(change).max()
-        if missed < tolerance:
-            towards[:] = np.linalg.inv((1.0 + 1e-9) * stays - monodromy)
-            for _ in range(DOUBLINGS):
-                monodromy = np.dot(monodromy, monodromy)
-            return missed if np.abs(monodromy).max() < 1.0 else np.inf
-    return missed
+    if missed < tolerance and done > 1:
+        towards[:] = np.linalg.inv((1.0 + 1e-9) * stays - monodromy)
+        for _ in range(DOUBLINGS):
+            monodromy = np.dot(monodromy, monodromy)
+        if not np.abs(monodromy).max() < 1.0:
+            start[:] = home
 
 
 @njit(cache=True)

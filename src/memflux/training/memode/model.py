@@ -39,6 +39,8 @@ class MemOdeConfig:
     """Units of the hidden layers of the network for f; `diamond` makes the published shape."""
     memductance_widths: tuple[int, ...] = (8,)
     """Units of the hidden layers of the network for G."""
+    linear: bool = False
+    """Whether f is linear in the states, r(v) (y(v) - x), as MMS and GMMS have it; else r and y depend on them too."""
     sees_voltage: bool = False
     """Whether G depends on the voltage too, i = G(x, v) v (eq. 1), not on the states alone; False for single."""
     steps: int = 100
@@ -51,6 +53,7 @@ class MemOdeConfig:
             raise InvalidValue(f"states = {self.states} of a single network; give 1, or kind = 'dual'.")
         if check_bool("sees_voltage", self.sees_voltage) and self.kind == "single":
             raise InvalidValue("sees_voltage = True of a single network, whose G has no network; give kind = 'dual'.")
+        check_bool("linear", self.linear)
         check_integer("steps", self.steps, low=16, high=1_000_000)
         for name in ("rate_widths", "memductance_widths"):
             widths = tuple(check_integer(name, width, low=1, high=1024) for width in getattr(self, name))
@@ -64,7 +67,7 @@ class MemOdeConfig:
         of_memductance = [self.states + self.sees_voltage, *self.memductance_widths, 1]
         if self.kind == "single":
             of_memductance = []
-        return [self.states + 1, *self.rate_widths, 2 * self.states], of_memductance
+        return [self.states * (not self.linear) + 1, *self.rate_widths, 2 * self.states], of_memductance
 
 
 def diamond(width: int, layers: int) -> tuple[int, ...]:
@@ -144,7 +147,7 @@ class MemOde:
         n, m = self.config.states, config.states
         of_old, of_new = (_layers(model.weights, *model.config.sizes) for model in (self, fresh))
         sees = [*range(n), m]  # the voltage is the last input
-        rates = _embedded(of_old[0], of_new[0], sees, [*range(n), *range(m, m + n)])
+        rates = _embedded(of_old[0], of_new[0], [0] if config.linear else sees, [*range(n), *range(m, m + n)])
         memductance = _embedded(of_old[1], of_new[1], sees[: n + config.sees_voltage], [0])
         weights = np.concatenate([part.ravel() for part in rates + memductance] + [of_old[2]])
         rest = np.concatenate([self.rest, fresh.rest[n:]])
