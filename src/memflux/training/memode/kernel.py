@@ -6,10 +6,10 @@ ODE based modeling of memristive circuits, eqs. 1 and 10):
     dx/dt = r(x, v) (y(x, v) - x)      v + R G(x, v) v = s
 
 A network of x and v, or of v alone, gives the rates r > 0 and the places y in (0, 1) that the states go to. Of x and v,
-that is any f(x, v) that keeps the states in their range; of v, any that is linear in them. G is a network of x, or of x and v, or mixes two conductances. A step freezes r and
-y: the exponential midpoint rule, of second order, which no rate makes unstable (Hochbruck and Ostermann,
-doi 10.1017/S0962492910000048). So the same steps do at 1 Hz and at 100 Hz, where an explicit rule would have to
-follow the fastest rate.
+that is any f(x, v) that keeps the states in their range; of v, any that is linear in them. G is a network of x, or of x
+and v, or mixes two conductances. A step freezes r and y: the exponential midpoint rule, of second order, which no rate
+makes unstable (Hochbruck and Ostermann, doi 10.1017/S0962492910000048). So the same steps do at 1 Hz and at 100 Hz,
+where an explicit rule would have to follow the fastest rate.
 
 The derivatives are carried along with the states, by all weights and by the N start values. The latter give the
 derivatives of the periodic orbit; see `orbit`. Weights lie in one vector: layer by layer of the network of r and y,
@@ -236,7 +236,7 @@ def settle(weights, shape, start, ends, middles, step, resistance, towards, know
     none, end = np.empty((0, 0)), np.empty(len(start))
     no_end = np.empty((len(start), 0))
     missed, before, itself = np.inf, np.inf, 0
-    for k in range(most):
+    for _ in range(most):
         period(weights, shape, start, ends, middles, step, resistance, voltage, none, end, no_end)
         change = end - start
         missed = np.abs(change).max()
@@ -318,7 +318,7 @@ def within(x):
 @njit(parallel=True, cache=True)
 @no_type_check
 def orbits(weights, shape, starts, ends, middles, steps, resistance, towards, known, most, tolerance, columns):
-    """`settle` and `period` of R records side by side; `starts` [R, N] move to their orbits, `towards` [R, N, N] with them.
+    """`settle` and `period` of R records side by side; `starts` [R, N] and `towards` [R, N, N] move to their orbits.
 
     Voltages [R, K], states at the end [R, N], derivatives [R, K, columns] and [R, N, columns], changes left [R].
     """

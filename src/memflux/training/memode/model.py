@@ -197,8 +197,8 @@ class MemOde:
         coarse = self.orbits(loops)
         closed = np.flatnonzero(coarse.missed < OPEN)
         if closed.size:  # then the orbit at the samples is near
-            near = {"start": coarse.start[closed], "towards": coarse.towards[closed]}
-            fine = self.orbits(loops[closed], **near, steps=finer * samples, periods=NEAR)
+            start, towards = coarse.start[closed], coarse.towards[closed]
+            fine = self.orbits(loops[closed], start, towards=towards, steps=finer * samples, periods=NEAR)
             voltage[closed] = np.where((fine.missed < OPEN)[:, None], fine.voltage[:, ::finer], np.nan)
         return voltage, (loops.source - voltage) / loops.series_resistance
 
