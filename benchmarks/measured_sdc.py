@@ -19,6 +19,7 @@ SINGLE = MemOdeConfig(kind="single", states=1, rate_widths=(16,))
 DUAL = MemOdeConfig(states=2, rate_widths=(8,), memductance_widths=(8,))
 BENT = MemOdeConfig(states=1, rate_widths=(8,), memductance_widths=(6,), sees_voltage=True)
 LARGE = MemOdeConfig(states=3, rate_widths=(10,), memductance_widths=(8,), sees_voltage=True)
+LINEAR = dataclasses.replace(LARGE, linear=True)
 HOW = FitConfig(starts=12, balanced=False, seconds=150.0)
 OF_SINGLE = dataclasses.replace(HOW, starts=24, iterations=200)
 SCOUT = dataclasses.replace(HOW, starts=4, iterations=40)  # of a cross-validation
@@ -48,14 +49,18 @@ MODELS: dict[str, MemOde] = {}  # what was trained, for the picture
 
 def dual(quick: bool) -> Iterator[Row]:
     """SDC, DualNN-MemODE: chosen by cross-validation inside the 14 records"""
-    yield from _rows({"G(x)": DUAL, "G(x, v)": BENT, "G(x, v), 3 states": LARGE}, DUAL_OF, HOW, quick)
+    candidates = {"G(x)": DUAL, "G(x, v)": BENT, "G(x, v), 3 states": LARGE, "the same, f linear in them": LINEAR}
+    yield from _rows(candidates, DUAL_OF, HOW, quick)
 
 
 def single(quick: bool) -> Iterator[Row]:
     """SDC, SingleNN-MemODE: chosen by cross-validation inside the 14 records"""
-    yield from _rows(
-        {"4 units": dataclasses.replace(SINGLE, rate_widths=(4,)), "16 units": SINGLE}, SINGLE_OF, OF_SINGLE, quick
-    )
+    candidates = {
+        "4 units": dataclasses.replace(SINGLE, rate_widths=(4,)),
+        "16 units": SINGLE,
+        "16 units, f linear in x": dataclasses.replace(SINGLE, linear=True),
+    }
+    yield from _rows(candidates, SINGLE_OF, OF_SINGLE, quick)
 
 
 def limits(quick: bool) -> Iterator[Row]:
