@@ -148,7 +148,7 @@ def _chosen(candidates: dict[str, MemOdeConfig], quick: bool) -> tuple[MemOdeCon
     """The network of smaller median L_b on records left out, of the 14."""
     scout = dataclasses.replace(SCOUT, starts=1, iterations=10) if quick else SCOUT
     pairs = [(config, scout) for config in candidates.values()]
-    errors = cross_validate(measured().training, pairs, folds=2 if quick else 7)
+    errors = cross_validate(measured().training, pairs, folds=2 if quick else 5)
     # a median over records: one that no model foretells would choose alone
     medians = np.median(errors, axis=1)
     shown = zip(candidates, medians, errors, strict=True)

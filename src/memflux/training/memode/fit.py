@@ -10,7 +10,7 @@ hand: an iteration costs a few milliseconds, and some hundred do what gradient d
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -22,6 +22,7 @@ from memflux.training.memode.model import OPEN, MemOde, MemOdeConfig, Orbits, Sc
 SMALLEST, LARGEST = 1e-3, 1.0  # of lambda_v and lambda_c over lambda_b
 CLOSED = 1e-4  # of the states over a period: a step that leaves the orbit more open than that is refused
 RATES = 8  # frequencies that a trained model is tried at
+PHASES, ALIKE = 16, 0.1  # sources are alike that differ by less of the largest, at so many phases
 RUN = 60  # periods from anywhere
 ANYWHERE = 4  # iterations, in the last of which the states begin anywhere
 SMALL = 4  # units of a layer of a network that starts
@@ -100,16 +101,11 @@ def fit(
 
 
 class _Found(NamedTuple):
-    """A model, L_b of the records that it learned from, and whether it `_closes`."""
+    """A model, L_b of the records that it learned from, and whether it `_closes` between them."""
 
     model: MemOde
     errors: Float[np.ndarray, " R"]
     closes: bool
-
-    @classmethod
-    def of(cls, model: MemOde, loops: Loops) -> Self:
-        errors = np.nan_to_num(loop_error(*model.predict(loops), loops), nan=np.inf)
-        return cls(model, errors, _closes(model, loops))
 
     @property
     def error(self) -> float:
@@ -135,13 +131,17 @@ class _Training:
     """Searches on the same records, counted."""
 
     def __init__(self, loops: Loops, how: FitConfig) -> None:
-        self.loops, self.how, self.iterations = loops, how, 0
+        self.loops, self.between, self.how, self.iterations = loops, _between(loops), how, 0
 
     def run(self, model: MemOde, seed: int, iterations: int) -> _Found:
-        search = _Search(self.loops, dataclasses.replace(self.how, iterations=iterations), seed)
-        found = _Found.of(search.run(model), self.loops)
+        search = _Search(self.loops, self.between, dataclasses.replace(self.how, iterations=iterations), seed)
+        found = self.judged(search.run(model))
         self.iterations += search.iterations
         return found
+
+    def judged(self, model: MemOde) -> _Found:
+        errors = np.nan_to_num(loop_error(*model.predict(self.loops), self.loops), nan=np.inf)
+        return _Found(model, errors, _closes(model, self.between))
 
     def grow(self, scout: _Found, stages: list[MemOdeConfig], seed: int) -> _Found:
         """What a small network becomes: at no stage worse than at the one before."""
@@ -149,34 +149,49 @@ class _Training:
         for config in stages[1:]:
             larger = found.model.grown(config, seed)
             trained = self.run(larger, seed, self.how.iterations)
-            found = min(_Found.of(larger, self.loops), trained, key=_Found.rank)
+            found = min(self.judged(larger), trained, key=_Found.rank)
         return found
 
 
-def _closes(model: MemOde, loops: Loops) -> bool:
-    """Whether the model comes to a periodic orbit under every source of the records at the frequencies of the others.
+def _between(loops: Loops) -> Loops:
+    """Every source of the records at the frequencies of the others, where no record is like it.
 
-    That is the box it is asked in, and more than the records themselves show: nothing measured is needed for it.
+    That is the box a model is asked in, and more than the records themselves show: nothing measured is needed for it.
     """
     rates = np.unique(loops.frequency)
     rates = rates[np.unique(np.linspace(0, rates.size - 1, RATES).round().astype(int))]
-    drives = (dataclasses.replace(loops, frequency=np.full(len(loops), rate)) for rate in rates)
-    return all(model.orbits(drive).missed.max() < OPEN for drive in drives)
+    places, rates = (grid.ravel() for grid in np.meshgrid(np.arange(len(loops)), rates, indexing="ij"))
+    some = loops.source[:, :: -(-loops.source.shape[1] // PHASES)]
+    alike = [row.tobytes() for row in np.round(some / (ALIKE * np.abs(some).max())).astype(np.int64)]
+    seen = set(zip(alike, loops.frequency, strict=True))
+    fresh = dict[tuple[bytes, float], int]()
+    for k, (place, rate) in enumerate(zip(places, rates, strict=True)):
+        if (alike[place], rate) not in seen:
+            fresh.setdefault((alike[place], rate), k)
+    kept = np.array(list(fresh.values()), dtype=np.int64)
+    return dataclasses.replace(loops[places[kept]], frequency=rates[kept])
+
+
+def _closes(model: MemOde, between: Loops) -> bool:
+    """Whether the model comes to a periodic orbit there from rest."""
+    return len(between) == 0 or bool(model.orbits(between).missed.max() < OPEN)
 
 
 class _Search:
     """One search from one set of weights."""
 
-    def __init__(self, loops: Loops, how: FitConfig, seed: int) -> None:
-        self.loops, self.how = loops, how
+    def __init__(self, loops: Loops, between: Loops, how: FitConfig, seed: int) -> None:
+        self.loops, self.between, self.how = loops, between, how
         self.generator = np.random.default_rng(seed)
         self.lambdas = np.array([1.0, 0.0, 0.0])
         self.damping = 0.1
+        self.closes = False  # between the records, as from the first model on that does
         self.iterations = 0
 
     def run(self, model: MemOde) -> MemOde:
         targets = _Targets(self.loops, model.config.steps)
         found = model.orbits(self.loops, derivatives=True)
+        self.closes = _closes(model, self.between)
         refused = 0
         for iteration in range(self.how.iterations):
             self.iterations += 1
@@ -188,6 +203,7 @@ class _Search:
                 break
             if stepped:
                 model, found = stepped
+                self.closes = self.closes or _closes(model, self.between)
             # A device has one orbit a drive, wherever it came from. A model may have two; then it has to learn of both.
             anywhere = iteration % ANYWHERE == ANYWHERE - 1 or not stepped
             found = (
@@ -212,7 +228,8 @@ class _Search:
             orbits = moved.orbits(self.loops, start, towards=found.towards, periods=RUN)
             left, _ = targets.residuals(orbits.voltage, self.lambdas, None)
             error = left @ left + self.how.ridge * moved.weights @ moved.weights
-            if error < now and orbits.missed.max() < CLOSED:
+            closed = orbits.missed.max() < CLOSED
+            if error < now and closed and (not self.closes or _closes(moved, self.between)):
                 self.damping = max(self.damping / 3.0, 1e-9)
                 return moved, orbits
             self.damping = min(3.0 * self.damping, 1e6)
