@@ -52,6 +52,23 @@ def measured() -> Measured:
     return Measured(every, training, validation, np.array([floors[name] for name in every.names]))
 
 
+def drift() -> dict[str, np.ndarray]:
+    """L_b of the mean loops of each eighth of the cycles of a record, in time, against the mean of all; by name."""
+    found = {}
+    with np.load(SDC / "raw_delta_1e-5V.npz") as arrays:
+        for record in _table():
+            name = f"{record['amplitude_V']}V_{record['freq_Hz']}Hz"
+            source, across = (1e-5 * np.cumsum(arrays[f"{part}_{name}"].astype(np.int64)) for part in ("vs", "vr"))
+            first, count = int(record["first_zero_crossing_index"]), int(record["whole_cycles"])
+            cycles = [part[first : first + 1000 * count].reshape(count, 1000) for part in (source - across, across)]
+            errors = np.zeros(8)
+            for part in cycles:
+                eighths = np.stack([some.mean(0) for some in np.array_split(part, 8)])
+                errors += np.mean((eighths - part.mean(0)) ** 2, axis=1) / np.var(part.mean(0), ddof=1)
+            found[name] = errors
+    return found
+
+
 def _table() -> list[dict[str, str]]:
     with (SDC / "records.csv").open(newline="", encoding="utf-8") as lines:
         return list(csv.DictReader(lines))

@@ -9,7 +9,7 @@ import numpy as np
 import harness
 import measured_pictures
 from harness import Row
-from measured_loops import Measured, measured
+from measured_loops import Measured, drift, measured
 from memflux.loops import Loops, loop_error
 from memflux.training.memode.fit import FitConfig, cross_validate, fit
 from memflux.training.memode.gradient import Recipe, descend
@@ -78,6 +78,17 @@ def limits(quick: bool) -> Iterator[Row]:
     yield Row(
         what="SDC: 1 V, 100 Hz by a DualNN that never saw 1 V, 50 Hz", value=of["1.0V_100Hz"], unit="1",
         note=f"1 V, 50 Hz, which it did not see either: {of['1.0V_50Hz']:.1e}",
+    )  # fmt: skip
+
+
+def drifts(quick: bool) -> Iterator[Row]:
+    """SDC, drift: whether the records are of a device that had come to its periodic state"""
+    eighths = drift()
+    ranked = sorted(eighths.items(), key=lambda item: -item[1].max())
+    yield Row(
+        what="SDC: mean loop of an eighth of a record's cycles against that of all, L_b, worst", unit="1",
+        value=ranked[0][1].max(),
+        note="; ".join(f"{name} first {e[0]:.1e}, last {e[-1]:.1e}" for name, e in ranked),
     )  # fmt: skip
 
 
@@ -173,4 +184,4 @@ def _evaluation(model: MemOde, loops: Loops) -> float:
     return (time.perf_counter() - began) / (20 * len(loops))
 
 
-ROWS = (dual, single, limits, recipe)
+ROWS = (dual, single, limits, drifts, recipe)
