@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 
 from memflux.errors import check_bool, check_integer, check_number
 from memflux.loops import Loops, loop_error
-from memflux.training.memode.model import OPEN, MemOde, MemOdeConfig, Orbits, Scales, resampled
+from memflux.training.memode.model import MemOde, MemOdeConfig, Orbits, Scales, resampled
 
 SMALLEST, LARGEST = 1e-3, 1.0  # of lambda_v and lambda_c over lambda_b
 CLOSED = 1e-4  # of the states over a period: a step that leaves the orbit more open than that is refused
@@ -174,7 +174,7 @@ def _between(loops: Loops) -> Loops:
 
 def _closes(model: MemOde, between: Loops) -> bool:
     """Whether the model comes to a periodic orbit there from rest."""
-    return len(between) == 0 or bool(model.orbits(between).missed.max() < OPEN)
+    return len(between) == 0 or bool(model.orbits(between).missed.max() < CLOSED)
 
 
 class _Search:

@@ -23,7 +23,7 @@ START = 0.3  # of the states, before anything is known
 PERIODS = 400  # that a device is given to come to its periodic orbit
 NEAR = 40  # the same, from an orbit of other steps
 TOLERANCE = 1e-8  # of the states, from one end of a periodic orbit to the other
-OPEN = 1e-3  # change of a state over a period: an orbit that is further from closed is none
+OPEN = 1e-2  # change of a state over a period: an orbit that is further from closed is none
 ROOM = 2.0  # largest memductance over the largest seen: 2 mS for devices of 1 mS, as published
 
 
