@@ -58,7 +58,7 @@ def run(name: str, measurements: Sequence[Measurement]) -> None:
     parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
     parser.add_argument("--quick", action="store_true", help="smaller; writes nothing")
     parser.add_argument("--only", metavar="ROW", help="only the measurements whose name or rows contain this text")
-    parser.add_argument("--update", action="store_true", help="with --only: replace these rows of the results")
+    parser.add_argument("--update", action="store_true", help="with --only: replace or add these rows of the results")
     options = parser.parse_args()
     rows: list[Row] = []
     for measure in measurements:
@@ -97,12 +97,12 @@ def _write(name: str, rows: Sequence[Row]) -> None:
 
 
 def _update(name: str, rows: Sequence[Row]) -> None:
-    """Replace the rows of the same names."""
+    """Replace the rows of the same names; new ones come last."""
     document = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
     new = {row.what: dataclasses.asdict(row) | {"holds": row.holds} | _now() for row in rows}
     known = {row["what"] for row in document["rows"]}
-    assert set(new) <= known, f"{sorted(set(new) - known)} are not in the results yet; run the whole benchmark"
     document["rows"] = [new.get(row["what"], row) for row in document["rows"]]
+    document["rows"] += [row for what, row in new.items() if what not in known]
     _save(name, document)
 
 
