@@ -62,6 +62,10 @@ class Loops:
             raise InvalidValue(f"{held.sum()} of {len(self)} records are for validation; leave some on either side.")
         return self[~held], self[held]
 
+    def without(self, validation: "tuple[str, ...] | list[str]") -> Self:
+        """The records to learn from: all where none is for validation. InvalidValue as from `split`."""
+        return self.split(validation)[0] if validation else self
+
     @property
     def content_hash(self) -> str:
         """Of names, frequencies, samples and series resistance."""

@@ -69,7 +69,7 @@ def train(
     if sees_voltage and not config.sees_voltage:
         raise InvalidValue("--sees-voltage is for the network for G, which a single one has not; leave it out.")
     every = read_loops(folder, series_resistance)
-    inside = every.split(validate)[0] if validate else every
+    inside = every.without(validate or [])
     crossed: dict[str, Any] = {}
     if folds:
         crossed["L_b, cross-validated"] = float(cross_validate(inside, [(config, how)], folds, seed)[0].mean())

@@ -244,8 +244,7 @@ def _neural_ode(
     check_new(out)
     config, how, _ = candidate(settings)
     every = read_loops(plan.dataset, plan.series_resistance)
-    inside = every.split(plan.validation)[0] if plan.validation else every
-    trained = learned(inside, config, how, seed, as_json=as_json)
+    trained = learned(every.without(plan.validation), config, how, seed, as_json=as_json)
     return kept(trained, every, plan.validation, out, about)
 
 

@@ -94,7 +94,7 @@ class NeuralOdes:
     def begin(self, plan: "Plan", checkpoints: str) -> Begun:
         """The records, of which two at least have to be left to learn from."""
         every = read_loops(plan.dataset, plan.series_resistance, SAMPLES)
-        loops = every.split(plan.validation)[0] if plan.validation else every
+        loops = every.without(plan.validation)
         if len(loops) < 2:
             raise InvalidValue(f"{len(loops)} record of {plan.dataset} is left to learn from; give two or more.")
         search.check_search(plan.settings(), plan.held(), len(loops))
