@@ -63,4 +63,4 @@ def test_options_have_the_defaults_of_studies() -> None:
     options = {name: p.default for name, p in inspect.signature(train).parameters.items() if name in DEFAULTS}
     del options["folds"]  # of a study; alone, a training has none
     assert options == {name: DEFAULTS[name] for name in options}
-    assert len(options) == 10
+    assert len(options) == 11

@@ -18,6 +18,7 @@ DUAL = MemOdeConfig(states=2, rate_widths=(4,), memductance_widths=(4,), steps=6
 SINGLE = MemOdeConfig(kind="single", states=1, rate_widths=(4,), steps=64)
 BENT = dataclasses.replace(DUAL, states=1, sees_voltage=True)
 LINEAR = dataclasses.replace(DUAL, linear=True, sees_voltage=True)
+MONOTONE = dataclasses.replace(BENT, states=2, monotone=True)
 SCALES = Scales(voltage=0.3, conductance=2e-3, slowest=1.0, fastest=50.0)
 
 
@@ -44,7 +45,7 @@ def tight(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "config", [DUAL, SINGLE, BENT, LINEAR, MemOdeConfig(states=1, rate_widths=diamond(6, 3), steps=32)]
+    "config", [DUAL, SINGLE, BENT, LINEAR, MONOTONE, MemOdeConfig(states=1, rate_widths=diamond(6, 3), steps=32)]
 )
 @pytest.mark.usefixtures("tight")
 def test_derivatives_of_orbits_are_those_of_finite_differences(config: MemOdeConfig) -> None:
@@ -72,6 +73,7 @@ def test_derivatives_of_orbits_are_those_of_finite_differences(config: MemOdeCon
         (dataclasses.replace(DUAL, states=1), dataclasses.replace(DUAL, states=3, memductance_widths=(6,))),
         (BENT, dataclasses.replace(BENT, states=2, rate_widths=(5,))),
         (dataclasses.replace(LINEAR, states=1), dataclasses.replace(LINEAR, states=2, rate_widths=(5,))),
+        (dataclasses.replace(MONOTONE, states=1), dataclasses.replace(MONOTONE, rate_widths=(5,))),
     ],
 )
 def test_a_grown_network_is_the_same_device(small: MemOdeConfig, large: MemOdeConfig) -> None:
@@ -174,6 +176,47 @@ def test_a_device_of_the_same_kind_is_found_and_foretold(config: MemOdeConfig) -
     trained = fit(loops, config, FitConfig(starts=2, iterations=40, ridge=1e-8, balanced=False), seed=0)
     assert trained.errors.mean() < 5e-4
     assert loop_error(*trained.model.predict(new), new).mean() < 5e-3
+
+
+@pytest.mark.parametrize(
+    "config",
+    [MONOTONE, dataclasses.replace(MONOTONE, rate_widths=(6, 5), memductance_widths=(5, 4), linear=True)],
+)
+@pytest.mark.parametrize("on", [1.0, -1.0])
+def test_states_and_memductance_rise_where_they_have_to(config: MemOdeConfig, on: float) -> None:
+    free = dataclasses.replace(config, monotone=False)
+    truth = MemOde.untrained(free, dataclasses.replace(SCALES, voltage=on * SCALES.voltage), seed=4)
+    loops = driven(truth)
+    assert not risen(truth, on)
+    trained = fit(loops, config, FitConfig(starts=2, iterations=10)).model
+    assert np.sign(trained.scales.voltage) == np.sign(Scales.of(loops).voltage)
+    assert risen(trained, np.sign(trained.scales.voltage))
+    assert (trained.weights[config.bounded] == 0.0).any()  # a bound that the data press against
+    descended, _ = descend(loops, dataclasses.replace(config, steps=32), Recipe(epochs=3))
+    assert risen(descended, np.sign(descended.scales.voltage))
+
+
+def risen(model: MemOde, on: float) -> bool:
+    """Whether y rises with the voltage towards `on`, and G with every state, at random places."""
+    network, generator = MemOdeNetwork(model), np.random.default_rng(0)
+    x, further = (torch.tensor(generator.random((500, model.config.states))) for _ in range(2))
+    v, to = (torch.tensor(generator.uniform(-1.0, 1.0, (500, 1))) for _ in range(2))
+    with torch.no_grad():
+        places = (
+            network.slope(x, torch.maximum(on * v, on * to) * on)[1]
+            - network.slope(x, torch.minimum(on * v, on * to) * on)[1]
+        )
+        more = network.memductance(torch.maximum(x, further), v) - network.memductance(torch.minimum(x, further), v)
+    return bool((places >= 0.0).all() and (more >= 0.0).all())
+
+
+def test_loops_tell_which_voltage_switches_on() -> None:
+    model = MemOde.untrained(MONOTONE, SCALES, seed=4)
+    loops = driven(model)
+    mirrored = dataclasses.replace(loops, voltage=-loops.voltage, current=-loops.current)
+    assert Scales.of(loops).voltage > 0.0 > Scales.of(mirrored).voltage
+    of_mirrored = dataclasses.replace(model, scales=dataclasses.replace(SCALES, voltage=-SCALES.voltage))
+    np.testing.assert_allclose(driven(of_mirrored).voltage, np.roll(-loops.voltage, 256, axis=1), atol=1e-6)
 
 
 def test_a_model_without_an_orbit_between_the_records_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:

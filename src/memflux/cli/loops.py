@@ -40,6 +40,9 @@ def train(
     width: Annotated[int, typer.Option(help="Units of the hidden layer of f, or of the widest of --layers.")] = 8,
     layers: Annotated[int, typer.Option(help="Hidden layers of f, wide in the middle as published.")] = 1,
     linear: Annotated[bool, typer.Option(help="f is linear in the states, as in MMS and GMMS.")] = False,
+    monotone: Annotated[
+        bool, typer.Option(help="States rise with the voltage that switches on, and G with the states.")
+    ] = False,
     sees_voltage: Annotated[bool, typer.Option(help="G of a dual one depends on the voltage too.")] = False,
     validate: Validate = None,
     series_resistance: Resistance = None,
@@ -62,8 +65,9 @@ def train(
     check_new(out)
     config, how, _ = candidate(
         {
-            "kind": kind, "states": states, "linear": linear, "sees_voltage": sees_voltage, "width": width,
-            "layers": layers, "starts": starts, "iterations": iterations, "ridge": ridge, "balanced": balanced,
+            "kind": kind, "states": states, "linear": linear, "monotone": monotone, "sees_voltage": sees_voltage,
+            "width": width, "layers": layers, "starts": starts, "iterations": iterations, "ridge": ridge,
+            "balanced": balanced,
         }
     )  # fmt: skip
     if sees_voltage and not config.sees_voltage:

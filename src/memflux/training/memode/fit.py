@@ -214,16 +214,25 @@ class _Search:
         return dataclasses.replace(model, rest=np.clip(found.start.mean(0), 0.0, 1.0))
 
     def _step(self, model: MemOde, found: Orbits, targets: "_Targets") -> tuple[MemOde, Orbits] | None:
-        """A step that makes the error smaller, or None."""
+        """A step that makes the error smaller, or None.
+
+        Weights at a bound that they would leave are held there, others end at it (projected Newton's method, D. P.
+        Bertsekas, doi 10.1137/0320018).
+        """
         residuals, jacobian = targets.residuals(found.voltage, self.lambdas, found.by_weights)
         now = residuals @ residuals + self.how.ridge * model.weights @ model.weights
         matrix = jacobian.T @ jacobian
         matrix[np.diag_indices_from(matrix)] += self.how.ridge
         gradient = jacobian.T @ residuals + self.how.ridge * model.weights
+        bounded = model.config.bounded
+        held = bounded & (model.weights <= 0.0) & (gradient > 0.0)
+        gradient[held], matrix[held], matrix[:, held], matrix[held, held] = 0.0, 0.0, 0.0, 1.0
         size = np.maximum(np.diag(matrix), 1e-7)
         for _ in range(TRIALS):
             step = -np.linalg.solve(matrix + self.damping * np.diag(size), gradient)
-            moved = dataclasses.replace(model, weights=model.weights + step)
+            weights = model.weights + step
+            moved = dataclasses.replace(model, weights=np.where(bounded, np.maximum(weights, 0.0), weights))
+            step = moved.weights - model.weights
             start = np.clip(found.start + found.start_by_weights @ step, 0.0, 1.0)
             orbits = moved.orbits(self.loops, start, towards=found.towards, periods=RUN)
             left, _ = targets.residuals(orbits.voltage, self.lambdas, None)

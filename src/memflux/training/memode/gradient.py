@@ -72,6 +72,12 @@ class MemOdeNetwork(nn.Module):
         super().__init__()
         self.model = model
         self.weights = nn.Parameter(torch.tensor(model.weights))
+        self.bounded = torch.tensor(model.config.bounded)
+
+    @torch.no_grad()
+    def project(self) -> None:
+        """Bring weights that may not be negative, and are, to zero."""
+        self.weights.copy_(torch.where(self.bounded, self.weights.clamp(min=0.0), self.weights))
 
     def trained(self, rest: Float[np.ndarray, " N"]) -> MemOde:
         """The model with the present weights."""
@@ -208,6 +214,7 @@ def descend(
             (weighted + PENALTY * network.penalty()).backward()
             nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
             optimizer.step()
+            network.project()
             schedule.step()
             states[rows] = end.detach()
             seen.append(float(terms[0].detach()) * len(rows))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from safetensors.numpy import load_file, save_file
 
 from memflux.errors import DataError, InvalidValue, check_bool, check_choice, check_integer, check_number
@@ -41,6 +41,8 @@ class MemOdeConfig:
     """Units of the hidden layers of the network for G."""
     linear: bool = False
     """Whether f is linear in the states, r(v) (y(v) - x), as MMS and GMMS have it; else r and y depend on them too."""
+    monotone: bool = False
+    """Whether y rises with the voltage that switches on, and G with the states: by weights that are not negative."""
     sees_voltage: bool = False
     """Whether G depends on the voltage too, i = G(x, v) v (eq. 1), not on the states alone; False for single."""
     steps: int = 100
@@ -54,6 +56,7 @@ class MemOdeConfig:
         if check_bool("sees_voltage", self.sees_voltage) and self.kind == "single":
             raise InvalidValue("sees_voltage = True of a single network, whose G has no network; give kind = 'dual'.")
         check_bool("linear", self.linear)
+        check_bool("monotone", self.monotone)
         check_integer("steps", self.steps, low=16, high=1_000_000)
         for name in ("rate_widths", "memductance_widths"):
             widths = tuple(check_integer(name, width, low=1, high=1024) for width in getattr(self, name))
@@ -69,6 +72,21 @@ class MemOdeConfig:
             of_memductance = []
         return [self.states * (not self.linear) + 1, *self.rate_widths, 2 * self.states], of_memductance
 
+    @property
+    def bounded(self) -> Bool[np.ndarray, " P"]:
+        """Weights that may not be negative: those on the ways from v to y and from x to G of a `monotone` model."""
+        rates, memductance = self.sizes
+        n, every = self.states, slice(None)
+        parts = []
+        for sizes, sees, says in ((rates, slice(-1, None), slice(n, None)), (memductance, slice(n), every)):
+            for k, (a, b) in enumerate(itertools.pairwise(sizes)):
+                matrix = np.zeros((a, b), dtype=bool)
+                matrix[sees if k == 0 else every, says if k == len(sizes) - 2 else every] = self.monotone
+                parts += [matrix.ravel(), np.zeros(b, dtype=bool)]
+        if not memductance:
+            parts.append(np.zeros(2, dtype=bool))
+        return np.concatenate(parts)
+
 
 def diamond(width: int, layers: int) -> tuple[int, ...]:
     """Hidden layers of N/2, N, ..., N, N/2 units, as published (figure 5)."""
@@ -80,10 +98,15 @@ def diamond(width: int, layers: int) -> tuple[int, ...]:
 class Scales:
     """Units that the networks see, from the records that a model learns from."""
 
-    voltage: float  # V
+    voltage: float  # V, negative where a negative voltage switches on
     conductance: float  # S, the largest that G may say, or the unit of R_ON and R_OFF
     slowest: float  # Hz, of the records
     fastest: float  # Hz
+
+    def __post_init__(self) -> None:
+        sizes = {"voltage": abs(self.voltage)}
+        for name, value in (dataclasses.asdict(self) | sizes).items():
+            check_number(name, value, low=1e-30, high=1e30)
 
     @classmethod
     def of(cls, loops: Loops) -> Self:
@@ -92,7 +115,7 @@ class Scales:
         large = across > 0.1 * across.max(-1, keepdims=True)
         seen = np.abs(loops.current[large]) / across[large]
         return cls(
-            voltage=float(across.max() / 3.0),
+            voltage=float(_turn(loops) * across.max() / 3.0),
             conductance=float(ROOM * seen.max()),
             slowest=float(loops.frequency.min()),
             fastest=float(loops.frequency.max()),
@@ -136,6 +159,7 @@ class MemOde:
         if memductance:
             second[-1] -= 2.0  # a memductance of an eighth of the largest
         weights = np.concatenate([part.ravel() for part in first + second])
+        weights = np.where(config.bounded, np.abs(weights), weights)
         return cls(config=config, scales=scales, weights=weights, rest=np.full(config.states, START))
 
     def grown(self, config: MemOdeConfig, seed: int) -> Self:
@@ -224,9 +248,7 @@ class MemOde:
             arrays = load_file(path / "weights.safetensors")
             fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in document["config"].items()}
             config = MemOdeConfig(**fields)
-            scales = Scales(
-                **{name: check_number(name, v, low=1e-30, high=1e30) for name, v in document["scales"].items()}
-            )
+            scales = Scales(**document["scales"])
             model = cls(config=config, scales=scales, weights=arrays["weights"], rest=arrays["rest"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path} holds no neural ODE of a memristor: {error}.") from None
@@ -234,6 +256,19 @@ class MemOde:
         if model.weights.shape != wanted.weights.shape or model.rest.shape != wanted.rest.shape:
             raise DataError(f"{path} has {model.weights.size} weights for an architecture of {wanted.weights.size}.")
         return model
+
+
+def _turn(loops: Loops) -> float:
+    """1 where a positive voltage switches the device on, -1 where a negative one does.
+
+    A device that is on from the peak of a positive half to that of the negative one has the larger current on the
+    former's way back and on the latter's way out.
+    """
+    step = np.roll(loops.voltage, -1, axis=1) - loops.voltage
+    middle = loops.voltage + 0.5 * step
+    current = 0.5 * (np.roll(loops.current, -1, axis=1) + loops.current)
+    turned = np.sum(np.sign(middle) * current * step, axis=1) / (np.ptp(middle, axis=1) * np.ptp(current, axis=1))
+    return -1.0 if turned.sum() > 0.0 else 1.0
 
 
 def _random(sizes: list[int], last: float, generator: np.random.Generator) -> list[np.ndarray]:

@@ -13,7 +13,7 @@ from memflux.training.setting import Among, Between, Preset, Setting, Value, end
 MODEL = "memode"  # what a study file calls them
 WEIGHTS = 10_000  # that can be trained at most: an iteration solves a full matrix of so many rows
 FOREVER = 1e9  # s: what a training comes to must not depend on the clock
-OF_MODEL = ("kind", "states", "linear", "sees_voltage", "steps")  # fields that are settings as they are
+OF_MODEL = ("kind", "states", "linear", "monotone", "sees_voltage", "steps")  # fields that are settings as they are
 OF_FIT = ("starts", "iterations", "ridge", "balanced")
 _MODEL, _FIT = MemOdeConfig(), FitConfig(balanced=False)  # slopes and curvatures in the error did not help so far
 DEFAULTS: Mapping[str, Value] = {
@@ -38,6 +38,7 @@ PRESETS: Mapping[str, Preset] = {
         search={
             "states": Between(low=1, high=4),
             "linear": Among(values=(False, True)),
+            "monotone": Among(values=(False, True)),
             "sees_voltage": Among(values=(False, True)),
             "width": Between(low=4, high=16, step=2),
             "layers": Between(low=1, high=2),
