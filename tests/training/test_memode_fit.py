@@ -188,11 +188,10 @@ def test_states_and_memductance_rise_where_they_have_to(config: MemOdeConfig, on
     truth = MemOde.untrained(free, dataclasses.replace(SCALES, voltage=on * SCALES.voltage), seed=4)
     loops = driven(truth)
     assert not risen(truth, on)
-    trained = fit(loops, config, FitConfig(starts=2, iterations=10)).model
-    assert np.sign(trained.scales.voltage) == np.sign(Scales.of(loops).voltage)
+    trained = fit(loops, config, FitConfig(starts=1, iterations=6)).model
     assert risen(trained, np.sign(trained.scales.voltage))
     assert (trained.weights[config.bounded] == 0.0).any()  # a bound that the data press against
-    descended, _ = descend(loops, dataclasses.replace(config, steps=32), Recipe(epochs=3))
+    descended, _ = descend(loops, dataclasses.replace(config, steps=32), Recipe(epochs=2))
     assert risen(descended, np.sign(descended.scales.voltage))
 
 
@@ -202,10 +201,7 @@ def risen(model: MemOde, on: float) -> bool:
     x, further = (torch.tensor(generator.random((500, model.config.states))) for _ in range(2))
     v, to = (torch.tensor(generator.uniform(-1.0, 1.0, (500, 1))) for _ in range(2))
     with torch.no_grad():
-        places = (
-            network.slope(x, torch.maximum(on * v, on * to) * on)[1]
-            - network.slope(x, torch.minimum(on * v, on * to) * on)[1]
-        )
+        places = on * (network.slope(x, torch.maximum(v, to))[1] - network.slope(x, torch.minimum(v, to))[1])
         more = network.memductance(torch.maximum(x, further), v) - network.memductance(torch.minimum(x, further), v)
     return bool((places >= 0.0).all() and (more >= 0.0).all())
 
