@@ -10,6 +10,7 @@ import numpy as np
 
 from harness import Row
 from measured_loops import VALIDATION, measured, write_records
+from measured_sdc import HOW
 from memflux.loops import loop_error
 from memflux.platform.tuning.executor_serial import SerialTrials
 from memflux.platform.tuning.journal import chosen_trial, ended, read
@@ -21,7 +22,6 @@ from memflux.training.memode.search import candidate
 MINUTES = 6.0
 CHEAP = {"starts": 3, "iterations": 20, "folds": 3}  # a trial
 SMALL = {"starts": 1, "iterations": 5, "folds": 2, "states": 1, "steps": 32, "width": 2, "memductance_width": 2}
-STARTS, ITERATIONS, SECONDS = 12, 60, 150.0  # of the winner, as of the models above
 
 
 def study(quick: bool) -> Iterator[Row]:
@@ -62,7 +62,7 @@ def _winner(settings: dict[str, object], quick: bool) -> Iterator[Row]:
     loops = measured()
     config, how, _ = candidate(settings)
     if not quick:
-        how = dataclasses.replace(how, starts=STARTS, iterations=ITERATIONS, seconds=SECONDS)
+        how = dataclasses.replace(how, starts=HOW.starts, iterations=HOW.iterations, seconds=HOW.seconds)
     trained = fit(loops.training, config, how)
     errors = loop_error(*trained.model.predict(loops.every), loops.every)
     held = np.isin(loops.every.names, loops.validation.names)

@@ -15,7 +15,7 @@ WEIGHTS = 10_000  # that can be trained at most: an iteration solves a full matr
 FOREVER = 1e9  # s: what a training comes to must not depend on the clock
 OF_MODEL = ("kind", "states", "linear", "monotone", "sees_voltage", "steps")  # fields that are settings as they are
 OF_FIT = ("starts", "iterations", "ridge", "balanced")
-_MODEL, _FIT = MemOdeConfig(), FitConfig(balanced=False)  # slopes and curvatures in the error did not help so far
+_MODEL, _FIT = MemOdeConfig(), FitConfig(balanced=False)  # slopes and curvatures help some networks and harm others
 DEFAULTS: Mapping[str, Value] = {
     **{name: getattr(_MODEL, name) for name in OF_MODEL},
     "width": _MODEL.rate_widths[0],
