@@ -70,6 +70,7 @@ def single(quick: bool) -> Iterator[Row]:
         "4 units": (dataclasses.replace(SINGLE, rate_widths=(4,)), OF_SINGLE),
         "16 units": (SINGLE, OF_SINGLE),
         "16 units, f linear in x": (dataclasses.replace(SINGLE, linear=True), OF_SINGLE),
+        "16 units, full loss": (SINGLE, dataclasses.replace(OF_SINGLE, balanced=True)),
     }
     yield from _rows(candidates, SINGLE_OF, quick)
 
