@@ -251,7 +251,7 @@ class MemOde:
             scales = Scales(**document["scales"])
             model = cls(config=config, scales=scales, weights=arrays["weights"], rest=arrays["rest"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{path} holds no neural ODE of a memristor: {error}.") from None
+            raise DataError(f"{path} holds no neural ODE of a memristor: {str(error).rstrip('.')}.") from None
         wanted = cls.untrained(config, scales, seed=0)
         if model.weights.shape != wanted.weights.shape or model.rest.shape != wanted.rest.shape:
             raise DataError(f"{path} has {model.weights.size} weights for an architecture of {wanted.weights.size}.")
