@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from memflux.errors import MissingDependency, check_bool, check_choice, check_integer, check_number
 from memflux.loops import Loops
 from memflux.training.memode.kernel import FASTEST
-from memflux.training.memode.model import START, MemOde, MemOdeConfig, Scales
+from memflux.training.memode.model import START, MemOde, MemOdeConfig, Scales, resampled
 
 INTEGRATORS = ("midpoint", "dopri5", "dopri5-adjoint")
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
@@ -132,7 +132,7 @@ class MemOdeNetwork(nn.Module):
         drive = _Drive(loops, self.model.config.steps)
         states = self._midpoint(drive, start) if integrator == "midpoint" else self._dopri5(drive, start, integrator)
         inner = states[:-1].flatten(0, 1)
-        source = drive.ends[:, :-1].T.reshape(-1, 1)
+        source = drive.ends.T.reshape(-1, 1)
         voltage = self.divided(inner, source, loops.series_resistance)
         return voltage.view(drive.steps, -1).T, states[-1]
 
@@ -182,7 +182,7 @@ def losses(voltage: Float[Tensor, "R K"], drive: "_Drive") -> Float[Tensor, "3"]
     """L_b, L_v and L_c (eqs. 5-7)."""
     found = []
     for order in range(3):
-        pairs = ((voltage, drive.voltage), (drive.ends[:, :-1] - voltage, drive.drop))
+        pairs = ((voltage, drive.voltage), (drive.ends - voltage, drive.drop))
         parts = [(_differences(a, order), _differences(b, order)) for a, b in pairs]
         found.append(torch.stack([((a - b) ** 2).mean(1) / b.var(1) for a, b in parts]).sum(0).mean())
     return torch.stack(found)
@@ -228,10 +228,9 @@ class _Drive:
     def __init__(self, loops: Loops, steps: int) -> None:
         self.steps, self.resistance = steps, loops.series_resistance
         self.step = torch.tensor(1.0 / (loops.frequency * steps))[:, None]  # s
-        half = _periodic(loops.source, 2 * steps)
-        self.ends, self.middles = half[:, ::2], half[:, 1::2]
-        self.voltage = _periodic(loops.voltage, steps)[:, :-1]
-        self.drop = loops.series_resistance * _periodic(loops.current, steps)[:, :-1]
+        self.ends, self.middles = (torch.tensor(resampled(loops.source, steps, shift)) for shift in (0.0, 0.5))
+        self.voltage = torch.tensor(resampled(loops.voltage, steps))
+        self.drop = loops.series_resistance * torch.tensor(resampled(loops.current, steps))
         self.whole = torch.tensor(np.concatenate([loops.source, loops.source[:, :1]], axis=1))
 
     def at(self, phase: Tensor) -> Float[Tensor, "R 1"]:
@@ -239,13 +238,6 @@ class _Drive:
         place = phase * (self.whole.shape[1] - 1)
         k = min(max(int(place), 0), self.whole.shape[1] - 2)  # a last step may look beyond the end
         return torch.lerp(self.whole[:, k], self.whole[:, k + 1], place - k)[:, None]
-
-
-def _periodic(values: Float[np.ndarray, "R T"], steps: int) -> Float[Tensor, "R K"]:
-    """Periodic samples at `steps` + 1 phases, both ends included."""
-    closed = np.concatenate([values, values[:, :1]], axis=1)
-    places = np.linspace(0.0, values.shape[1], steps + 1)
-    return torch.tensor(np.stack([np.interp(places, np.arange(values.shape[1] + 1), row) for row in closed]))
 
 
 def _differences(values: Tensor, order: int) -> Tensor:
