@@ -293,6 +293,10 @@ def test_folders_hold_all_of_it(tmp_path) -> None:
         MemOde.load(tmp_path / "m")
     with pytest.raises(DataError, match="no neural ODE"):
         MemOde.load(tmp_path)
+    rising = MemOde.untrained(MONOTONE, SCALES, seed=7)
+    dataclasses.replace(rising, weights=-rising.weights).save(tmp_path / "falling")
+    with pytest.raises(DataError, match="says monotone"):
+        MemOde.load(tmp_path / "falling")
 
 
 def test_architectures_that_make_no_sense_are_refused() -> None:

@@ -255,6 +255,8 @@ class MemOde:
         wanted = cls.untrained(config, scales, seed=0)
         if model.weights.shape != wanted.weights.shape or model.rest.shape != wanted.rest.shape:
             raise DataError(f"{path} has {model.weights.size} weights for an architecture of {wanted.weights.size}.")
+        if np.any(model.weights[config.bounded] < 0.0):
+            raise DataError(f"{path} says monotone, but has negative weights where none may be.")
         return model
 
 
