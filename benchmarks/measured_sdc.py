@@ -78,11 +78,11 @@ def single(quick: bool) -> Iterator[Row]:
 def prior(quick: bool) -> Iterator[Row]:
     """SDC, monotone: what it is worth that states rise with the voltage, and G with the states"""
     loops = measured()
+    how = _smaller(FULL, quick)
     for config, name in ((LINEAR, "3 states, f linear"), (LARGE, "3 states")):
         for monotone in (False, True):
-            how = _smaller(FULL, quick)
             trained = [fit(loops.training, dataclasses.replace(config, monotone=monotone), how, s) for s in SEEDS]
-            errors = np.stack([loop_error(*t.model.predict(loops.every), loops.every) for t in trained])
+            errors = np.stack([t.model.errors(loops.every) for t in trained])
             held = [_of(row, loops, True) for row in errors]
             yield Row(
                 what=f"SDC: {name}, {'monotone' if monotone else 'free'}: L_b, validation, mean of seeds", unit="1",
@@ -102,7 +102,7 @@ def limits(quick: bool) -> Iterator[Row]:
     )  # fmt: skip
     without = np.array([name != "1.0V_50Hz" for name in loops.training.names])
     found = fit(loops.training[without], LARGE, _smaller(HOW, quick))
-    of = dict(zip(loops.every.names, loop_error(*found.model.predict(loops.every), loops.every), strict=True))
+    of = dict(zip(loops.every.names, found.model.errors(loops.every), strict=True))
     yield Row(
         what="SDC: 1 V, 100 Hz by a DualNN that never saw 1 V, 50 Hz", value=of["1.0V_100Hz"], unit="1",
         note=f"1 V, 50 Hz, which it did not see either: {of['1.0V_50Hz']:.1e}",
@@ -127,7 +127,7 @@ def recipe(quick: bool) -> Iterator[Row]:
     epochs = 20 if quick else 360
     model, history = descend(loops.training, dataclasses.replace(SINGLE, steps=100), Recipe(epochs=epochs))
     seconds = time.perf_counter() - began
-    errors = loop_error(*model.predict(loops.every), loops.every)
+    errors = model.errors(loops.every)
     note = (
         f"{epochs} epochs of AdamW in {seconds:.0f} s; learned from {_of(errors, loops, False):.2e}; by ours see above"
     )
@@ -142,7 +142,7 @@ def _rows(candidates: Candidates, of: Published, quick: bool) -> Iterator[Row]:
     began = time.perf_counter()
     trained = fit(loops.training, config, how)
     seconds = time.perf_counter() - began
-    errors = loop_error(*trained.model.predict(loops.every), loops.every)
+    errors = trained.model.errors(loops.every)
     held = _of(errors, loops, True)
     per = ", ".join(f"{name} {e:.1e}" for name, e in zip(loops.every.names, errors, strict=True))
     yield Row(
@@ -164,8 +164,7 @@ def _rows(candidates: Candidates, of: Published, quick: bool) -> Iterator[Row]:
         unit="ms",
     )
     other = fit(loops.training, config, dataclasses.replace(how, balanced=not how.balanced))
-    of_other = loop_error(*other.model.predict(loops.every), loops.every)
-    losses = {how.balanced: errors, not how.balanced: of_other}
+    losses = {how.balanced: errors, not how.balanced: other.model.errors(loops.every)}
     for full, name in ((False, "base loss alone"), (True, "full loss (L_v, L_c, Algorithm 1)")):
         yield Row(
             what=f"SDC {of.name}: {name}, validation", value=_of(losses[full], loops, True), unit="1",
@@ -176,8 +175,10 @@ def _rows(candidates: Candidates, of: Published, quick: bool) -> Iterator[Row]:
 
 
 def _draw(name: str, model: MemOde, records: Measured) -> None:
-    """The loops of all models so far beside the measured ones."""
+    """The loops of both models beside the measured ones, once both are trained in this run (--only NN-MemODE)."""
     MODELS[name] = model
+    if len(MODELS) < 2:
+        return
     predicted = {name: model.predict(records.every) for name, model in MODELS.items()}
     errors = {name: loop_error(*loops, records.every) for name, loops in predicted.items()}
     figure = measured_pictures.loops(records.every, predicted, errors, records.validation.names)

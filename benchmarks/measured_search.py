@@ -11,7 +11,6 @@ import numpy as np
 from harness import Row
 from measured_loops import VALIDATION, measured, write_records
 from measured_sdc import HOW
-from memflux.loops import loop_error
 from memflux.platform.tuning.executor_serial import SerialTrials
 from memflux.platform.tuning.journal import chosen_trial, ended, read
 from memflux.platform.tuning.plan import Plan
@@ -64,7 +63,7 @@ def _winner(settings: dict[str, object], quick: bool) -> Iterator[Row]:
     if not quick:
         how = dataclasses.replace(how, starts=HOW.starts, iterations=HOW.iterations, seconds=HOW.seconds)
     trained = fit(loops.training, config, how)
-    errors = loop_error(*trained.model.predict(loops.every), loops.every)
+    errors = trained.model.errors(loops.every)
     held = np.isin(loops.every.names, loops.validation.names)
     per = ", ".join(f"{name} {e:.1e}" for name, e in zip(loops.every.names, errors, strict=True))
     yield Row(

@@ -41,7 +41,7 @@ def train(
     layers: Annotated[int, typer.Option(help="Hidden layers of f, wide in the middle as published.")] = 1,
     linear: Annotated[bool, typer.Option(help="f is linear in the states, as in MMS and GMMS.")] = False,
     monotone: Annotated[
-        bool, typer.Option(help="States rise with the voltage that switches on, and G with the states.")
+        bool, typer.Option(help="y rises with the voltage that switches on, and G of a dual one with the states.")
     ] = False,
     sees_voltage: Annotated[bool, typer.Option(help="G of a dual one depends on the voltage too.")] = False,
     validate: Validate = None,
@@ -102,9 +102,7 @@ def kept(
     trained: "Trained", every: "Loops", validation: Sequence[str], out: Path, notes: Mapping[str, object] | None = None
 ) -> dict[str, Any]:
     """Save a model with its L_b of each record, and say what came of its training."""
-    from memflux.loops import loop_error
-
-    result = _errors(every, loop_error(*trained.model.predict(every), every), validation)
+    result = _errors(every, trained.model.errors(every), validation)
     names = [name for name in every.names if name not in validation]
     trained.model.save(out, {"records": names, "errors": result["records"], **(notes or {})})
     starts = [float(e) for e in trained.of_starts if e < 1e9]

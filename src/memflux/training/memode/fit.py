@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from memflux.errors import check_bool, check_integer, check_number
-from memflux.loops import Loops, loop_error
+from memflux.loops import Loops
 from memflux.training.memode.model import MemOde, MemOdeConfig, Orbits, Scales, resampled
 
 SMALLEST, LARGEST = 1e-3, 1.0  # of lambda_v and lambda_c over lambda_b
@@ -140,8 +140,7 @@ class _Training:
         return found
 
     def judged(self, model: MemOde) -> _Found:
-        errors = np.nan_to_num(loop_error(*model.predict(self.loops), self.loops), nan=np.inf)
-        return _Found(model, errors, _closes(model, self.between))
+        return _Found(model, model.errors(self.loops), _closes(model, self.between))
 
     def grow(self, scout: _Found, stages: list[MemOdeConfig], seed: int) -> _Found:
         """What a small network becomes: at no stage worse than at the one before."""
@@ -311,8 +310,7 @@ def folds_of(
     places = np.random.default_rng(deal).permutation(len(loops))
     for held in np.array_split(places, folds)[first:]:
         trained = fit(loops[np.setdiff1d(places, held)], config, how, seed)
-        errors = np.nan_to_num(loop_error(*trained.model.predict(loops[held]), loops[held]), nan=np.inf)
-        yield Fold(held, errors, trained.iterations)
+        yield Fold(held, trained.model.errors(loops[held]), trained.iterations)
 
 
 def cross_validate(

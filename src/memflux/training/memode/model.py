@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from safetensors.numpy import load_file, save_file
 
 from memflux.errors import DataError, InvalidValue, check_bool, check_choice, check_integer, check_number
-from memflux.loops import Loops
+from memflux.loops import Loops, loop_error
 from memflux.training.memode import kernel
 
 KINDS = ("single", "dual")
@@ -42,7 +42,7 @@ class MemOdeConfig:
     linear: bool = False
     """Whether f is linear in the states, r(v) (y(v) - x), as MMS and GMMS have it; else r and y depend on them too."""
     monotone: bool = False
-    """Whether y rises with the voltage that switches on, and G with the states: by weights that are not negative."""
+    """Whether y rises with the voltage that switches on, and G of a dual one with the states: by weights >= 0."""
     sees_voltage: bool = False
     """Whether G depends on the voltage too, i = G(x, v) v (eq. 1), not on the states alone; False for single."""
     steps: int = 100
@@ -104,9 +104,8 @@ class Scales:
     fastest: float  # Hz
 
     def __post_init__(self) -> None:
-        sizes = {"voltage": abs(self.voltage)}
-        for name, value in (dataclasses.asdict(self) | sizes).items():
-            check_number(name, value, low=1e-30, high=1e30)
+        for name, value in dataclasses.asdict(self).items():
+            check_number(name, abs(value) if name == "voltage" else value, low=1e-30, high=1e30)
 
     @classmethod
     def of(cls, loops: Loops) -> Self:
@@ -225,6 +224,10 @@ class MemOde:
             fine = self.orbits(loops[closed], start, towards=towards, steps=finer * samples, periods=NEAR)
             voltage[closed] = np.where((fine.missed < OPEN)[:, None], fine.voltage[:, ::finer], np.nan)
         return voltage, (loops.source - voltage) / loops.series_resistance
+
+    def errors(self, loops: Loops) -> Float[np.ndarray, " R"]:
+        """L_b of each record; infinite where its orbit does not close."""
+        return np.nan_to_num(loop_error(*self.predict(loops), loops), nan=np.inf)
 
     @property
     def _shape(self) -> tuple[np.ndarray, np.ndarray, float, float]:
